@@ -1,0 +1,38 @@
+//! Events, values and rows: the words that the broker, the rule language and the connectors share.
+//!
+//! This crate has no async runtime, no clock, no I/O and no global state. It holds
+//!
+//! * [`Value`], [`Text`], [`Map`]: the value model of the rule language, with its text form and its JSON form;
+//! * [`Template`]: text with `${placeholders}`, rendered from a row;
+//! * [`Event`], [`EventKind`] and the table of event kinds and their columns;
+//! * [`topic`]: matching of topic names against topic filters;
+//! * the seams between the parts: [`EventTap`], [`RuleTopics`], [`Publisher`], [`Clock`], [`Completion`].
+
+#![forbid(unsafe_code)]
+
+mod completion;
+mod event;
+mod event_table;
+mod json;
+mod kinds;
+mod seams;
+mod template;
+mod text;
+mod text_form;
+pub mod topic;
+mod value;
+
+pub use completion::{Completion, Settled};
+pub use event::{Event, PublishEvent, PublishProperties};
+pub use event_table::EVENTS;
+pub use json::{
+    DecodeValue, JsonError, JsonOptions, UndefinedAs, decode_json, encode_json, encode_json_into,
+};
+pub use kinds::{Column, ColumnDef, ColumnType, EventDef, EventKind, Interest};
+pub use seams::{
+    Clock, EventTap, ManualClock, NewMessage, PublishError, PublishReport, Publisher, RuleSlot, RuleTopics,
+};
+pub use template::{Missing, Segment, Step, Template, TemplateError, lookup};
+pub use text::Text;
+pub use text_form::{float_text, write_text_form};
+pub use value::{Map, Row, Value};
