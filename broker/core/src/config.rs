@@ -1,0 +1,130 @@
+//! What an operator may set, with its defaults.
+
+use broker_codec::QoS;
+
+/// Limits and capabilities of the broker (`mqtt.*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// Name of the node in events. Default `sluice@127.0.0.1`.
+    pub node: String,
+    /// Accept clients without an authenticator from everywhere, not only from loopback. Default off.
+    pub allow_anonymous: bool,
+    /// Largest packet that a client may send, in bytes, the whole packet. Default 1 MiB.
+    pub max_packet_size: u32,
+    /// Longest client id in bytes. Default 256.
+    pub max_client_id_len: usize,
+    /// Most levels of a topic or filter, 1 to 1024. Default 128.
+    pub max_topic_levels: usize,
+    /// Highest topic alias that a client may use; 0 is none. Default 256.
+    pub max_topic_alias: u16,
+    /// Highest QoS of a PUBLISH and of a granted subscription. Default 2.
+    pub max_qos: QoS,
+    /// Whether messages can be retained. Default on.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards. Default on.
+    pub wildcard_subscription: bool,
+    /// Whether `$share/…` works. Default on.
+    pub shared_subscription: bool,
+    /// What a client of MQTT 3 is spared: its own messages (No Local for every subscription). Default off.
+    pub ignore_loop_deliver: bool,
+    /// Keep alive in seconds imposed on every client of 5.0. Default none.
+    pub server_keep_alive_s: Option<u16>,
+    /// A connection ends after this many thousandths of its keep alive without a packet. Default 1500.
+    pub keep_alive_multiplier_permille: u32,
+    /// Seconds that a session of MQTT 3 with Clean Session 0 outlives its connection. Default 2 hours.
+    pub session_expiry_interval_s: u32,
+    /// Longest session expiry in seconds that a client of 5.0 gets. Default 7 days.
+    pub max_session_expiry_interval_s: u32,
+    /// Seconds after which a message without its own expiry is no longer delivered. Default none.
+    pub message_expiry_interval_s: Option<u32>,
+    /// Unacknowledged QoS 1 and 2 messages that a client may have under way to us. Default 100.
+    pub receive_maximum: u16,
+    /// Unacknowledged messages that we have under way to a client, at most its Receive Maximum. Default 32.
+    pub max_inflight: u16,
+    /// Messages that wait in a session when they cannot be sent; 0 is no limit. Default 1000.
+    pub max_queue_len: usize,
+    /// Bytes of messages that wait in a session; 0 is no limit. Default 64 MiB.
+    pub max_queue_bytes: usize,
+    /// What a full queue does. Default: drop the oldest message.
+    pub queue_overflow: QueueOverflow,
+    /// Whether QoS 0 messages wait while the client is away. Default on.
+    pub offline_qos0: bool,
+    /// Subscriptions of one session. Default 10,000.
+    pub max_subscriptions: usize,
+    /// One copy for each matching subscription of a session instead of one in all. Default off.
+    pub overlap_per_subscription: bool,
+    /// Deliver with the higher of the published and the granted QoS. Default off.
+    pub upgrade_qos: bool,
+    /// Retained messages; 0 is no limit. Default none.
+    pub max_retained_messages: usize,
+    /// Largest payload that is retained, in bytes; a larger one is delivered but not kept. Default 1 MiB.
+    pub max_retained_payload_size: usize,
+    /// Retained messages that one new subscription is sent at most. Default 100,000.
+    pub max_retained_per_subscribe: usize,
+    /// Whether a session that is away gets messages of its shared subscriptions although others are connected.
+    /// Default off.
+    pub shared_offline_always: bool,
+    /// Milliseconds that an acknowledgement waits for the rules that hold it back. Default 30,000.
+    pub ack_timeout_ms: u32,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            node: "sluice@127.0.0.1".to_owned(),
+            allow_anonymous: false,
+            max_packet_size: 1024 * 1024,
+            max_client_id_len: 256,
+            max_topic_levels: 128,
+            max_topic_alias: 256,
+            max_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscription: true,
+            shared_subscription: true,
+            ignore_loop_deliver: false,
+            server_keep_alive_s: None,
+            keep_alive_multiplier_permille: 1500,
+            session_expiry_interval_s: 2 * 60 * 60,
+            max_session_expiry_interval_s: 7 * 24 * 60 * 60,
+            message_expiry_interval_s: None,
+            receive_maximum: 100,
+            max_inflight: 32,
+            max_queue_len: 1000,
+            max_queue_bytes: 64 * 1024 * 1024,
+            queue_overflow: QueueOverflow::DropOldest,
+            offline_qos0: true,
+            max_subscriptions: 10_000,
+            overlap_per_subscription: false,
+            upgrade_qos: false,
+            max_retained_messages: 0,
+            max_retained_payload_size: 1024 * 1024,
+            max_retained_per_subscribe: 100_000,
+            shared_offline_always: false,
+            ack_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// Brings values that would break the protocol into their range.
+    #[must_use]
+    pub(crate) fn clamped(mut self) -> Self {
+        self.max_topic_levels = self.max_topic_levels.clamp(1, 1024);
+        self.max_inflight = self.max_inflight.max(1);
+        self.receive_maximum = self.receive_maximum.max(1);
+        self.max_client_id_len = self.max_client_id_len.clamp(23, usize::from(u16::MAX));
+        self.max_packet_size = self.max_packet_size.clamp(64, broker_codec::MAX_PACKET_SIZE);
+        self.keep_alive_multiplier_permille = self.keep_alive_multiplier_permille.max(1000);
+        self
+    }
+}
+
+/// What happens to a message for a session whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueOverflow {
+    /// The oldest message in the queue gives way.
+    #[default]
+    DropOldest,
+    /// The new message is dropped.
+    DropNewest,
+}

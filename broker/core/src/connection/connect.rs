@@ -1,0 +1,292 @@
+//! CONNECT and its answer.
+
+use std::sync::Arc;
+
+use broker_codec::{
+    ConnAck, Connect, MAX_PACKET_SIZE, Packet, Peer, Properties, Property, QoS, ReasonCode, Version, Will,
+    topic,
+};
+use engine_event::Text;
+
+use super::{Connection, Endpoints, Flow, Open, Phase};
+use crate::access::{Identity, Judgement, Login, Refusal};
+use crate::context::Context;
+use crate::lifecycle::Opening;
+use crate::metrics::Metric;
+use crate::outgoing::Outgoing;
+use crate::session::{PendingWill, Profile, Traffic};
+
+/// Why a CONNECT is refused.
+type Refused = (ReasonCode, &'static str);
+
+/// A CONNECT that was checked and is to be judged.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    endpoints: Endpoints,
+    connect: Connect,
+    /// Whether the client id is one that we made up.
+    assigned: bool,
+}
+
+impl Connection {
+    pub(super) fn connect(
+        &mut self,
+        mut connect: Connect,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        let Phase::New(endpoints) = std::mem::replace(&mut self.phase, Phase::Closed) else {
+            return Flow::Close; // the decoder refuses a second one
+        };
+        context.count(Metric::ClientConnect, 1);
+        if let Err((code, reason)) = self.check_connect(&connect) {
+            return self.refuse(connect.version, code, reason, context, out);
+        }
+        let assigned = connect.client_id.is_empty();
+        if assigned {
+            connect.client_id = self.assign_client_id();
+        }
+        context.count(Metric::ClientAuthenticate, 1);
+        let judgement = self.broker.authenticator().authenticate(&Login {
+            client_id: &connect.client_id,
+            username: connect.username.as_deref(),
+            password: connect.password.as_ref(),
+            peer: endpoints.remote,
+            listener: &endpoints.listener,
+            version: connect.version,
+        });
+        connect.password = None;
+        let waiting = Waiting { endpoints: *endpoints, connect, assigned };
+        match judgement {
+            Judgement::Now(result) => self.judged(waiting, result, context, out),
+            Judgement::Later(future) => {
+                self.phase = Phase::Authenticating(Box::new(waiting));
+                Flow::Authenticate(future)
+            }
+        }
+    }
+
+    /// Goes on with the CONNECT that waited for its authentication.
+    pub fn authenticated(
+        &mut self,
+        result: Result<Identity, Refusal>,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Authenticating(waiting) => self.judged(*waiting, result, context, out),
+            other => {
+                self.phase = other;
+                Flow::Close
+            }
+        }
+    }
+
+    fn judged(
+        &mut self,
+        waiting: Waiting,
+        result: Result<Identity, Refusal>,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        match result {
+            Ok(identity) => {
+                context.count(Metric::AuthenticationSuccess, 1);
+                if identity.is_anonymous {
+                    context.count(Metric::AuthenticationSuccessAnonymous, 1);
+                    context.count(Metric::ClientAuthAnonymous, 1);
+                }
+                self.accept(waiting, identity, context, out)
+            }
+            Err(refusal) => {
+                context.count(Metric::AuthenticationFailure, 1);
+                context.count(Metric::ConnAckAuthError, 1);
+                self.refuse(waiting.connect.version, refusal.code, refusal.reason, context, out)
+            }
+        }
+    }
+
+    fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
+        let config = self.broker.config();
+        let properties = connect.properties.as_ref();
+        if properties.authentication_method().is_some() {
+            return Err((ReasonCode::BAD_AUTHENTICATION_METHOD, "authentication method not supported"));
+        }
+        let empty_allowed = match connect.version {
+            Version::V3 => false,
+            Version::V4 => connect.clean_start,
+            Version::V5 => true,
+        };
+        if connect.client_id.is_empty() && !empty_allowed {
+            return Err((ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "client id must not be empty"));
+        }
+        if connect.client_id.len() > config.max_client_id_len {
+            return Err((ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "client id too long"));
+        }
+        connect.will.as_ref().map_or(Ok(()), |will| self.check_will(will))
+    }
+
+    fn check_will(&self, will: &Will) -> Result<(), Refused> {
+        let config = self.broker.config();
+        if will.qos > config.max_qos {
+            return Err((ReasonCode::QOS_NOT_SUPPORTED, "will QoS not supported"));
+        }
+        if will.retain && !config.retain_available {
+            return Err((ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
+        }
+        if topic::level_count(&will.topic) > config.max_topic_levels {
+            return Err((ReasonCode::TOPIC_NAME_INVALID, "will topic has too many levels"));
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        waiting: Waiting,
+        identity: Identity,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        let Waiting { endpoints, connect, assigned } = waiting;
+        let will = match connect.will.as_ref().map(pending_will).transpose() {
+            Ok(will) => will,
+            Err(refused) => return self.refuse(connect.version, refused.0, refused.1, context, out),
+        };
+        let config = self.broker.config();
+        let requested_expiry_s = connect.properties.as_ref().session_expiry_interval().unwrap_or(0);
+        let expiry_interval_s = match connect.version {
+            Version::V5 => requested_expiry_s.min(config.max_session_expiry_interval_s),
+            Version::V3 | Version::V4 if connect.clean_start => 0,
+            Version::V3 | Version::V4 => config.session_expiry_interval_s,
+        };
+        let profile = Arc::new(self.profile(endpoints, &connect, identity, context));
+        let opened = self.broker.open(
+            Opening {
+                client_id: connect.client_id,
+                profile: Arc::clone(&profile),
+                outlet: self.outlet,
+                // one identifier less than there are, for the table of those in flight
+                window: config.max_inflight.min(profile.receive_maximum).min(u16::MAX - 2),
+                expiry_interval_s,
+                will,
+                properties: connect.properties,
+            },
+            context,
+        );
+        let mut properties = Properties::new();
+        if profile.version() == Version::V5 {
+            let assigned = assigned.then(|| opened.session.client_id().clone());
+            let expiry = (expiry_interval_s != requested_expiry_s).then_some(expiry_interval_s);
+            properties = self.capabilities(assigned.as_ref(), expiry);
+        }
+        self.phase = Phase::Open(Box::new(Open {
+            session: opened.session,
+            profile,
+            allows_everything: self.broker.authorizer().allows_everything(),
+            last_routes: None,
+            aliases: None,
+            acks: None,
+        }));
+        let connack = ConnAck { session_present: opened.present, reason: ReasonCode::SUCCESS, properties };
+        context.count(Metric::ConnAckSent, 1);
+        context.count(Metric::ClientConnAck, 1);
+        self.send(&Packet::ConnAck(connack), context, out);
+        if let Phase::Open(open) = &self.phase {
+            Traffic::add(&open.session.traffic().received_packets, 1);
+        }
+        Flow::Continue
+    }
+
+    fn profile(
+        &self,
+        endpoints: Endpoints,
+        connect: &Connect,
+        identity: Identity,
+        context: &Context,
+    ) -> Profile {
+        let properties = connect.properties.as_ref();
+        let imposed_keep_alive_s =
+            self.broker.config().server_keep_alive_s.filter(|_| connect.version == Version::V5);
+        Profile {
+            number: self.broker.next_connection_number(),
+            username: connect.username.as_deref().map(Text::from),
+            remote: endpoints.remote,
+            local: endpoints.local,
+            listener: endpoints.listener,
+            peer: Peer {
+                version: connect.version,
+                maximum_packet_size: properties.maximum_packet_size().unwrap_or(MAX_PACKET_SIZE),
+                problem_information: properties.request_problem_information().unwrap_or(true),
+            },
+            bridge: connect.bridge,
+            clean_start: connect.clean_start,
+            keep_alive_s: imposed_keep_alive_s.unwrap_or(connect.keep_alive_s),
+            receive_maximum: properties.receive_maximum().unwrap_or(u16::MAX),
+            connected_at_ms: context.now_ms(),
+            identity,
+        }
+    }
+
+    /// What the CONNACK says about the broker.
+    fn capabilities(&self, assigned: Option<&Text>, expiry_interval_s: Option<u32>) -> Properties {
+        let config = self.broker.config();
+        let assigned = assigned.and_then(Text::as_str);
+        let list = [
+            expiry_interval_s.map(Property::SessionExpiryInterval),
+            Some(Property::ReceiveMaximum(config.receive_maximum)),
+            (config.max_qos < QoS::ExactlyOnce).then_some(Property::MaximumQoS(config.max_qos)),
+            (!config.retain_available).then_some(Property::RetainAvailable(false)),
+            Some(Property::MaximumPacketSize(config.max_packet_size)),
+            assigned.map(Property::AssignedClientIdentifier),
+            Some(Property::TopicAliasMaximum(config.max_topic_alias)),
+            (!config.wildcard_subscription).then_some(Property::WildcardSubscriptionAvailable(false)),
+            (!config.shared_subscription).then_some(Property::SharedSubscriptionAvailable(false)),
+            config.server_keep_alive_s.map(Property::ServerKeepAlive),
+        ];
+        let mut properties = Properties::new();
+        for property in list.into_iter().flatten() {
+            // each is there once and within its range: the configuration was clamped
+            let _ = properties.push(property);
+        }
+        properties
+    }
+
+    /// Refuses a CONNECT.
+    pub(super) fn refuse(
+        &mut self,
+        version: Version,
+        code: ReasonCode,
+        reason: &'static str,
+        context: &Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        context.count(Metric::ConnAckSent, 1);
+        context.count(Metric::ConnAckError, 1);
+        let properties = match version {
+            Version::V5 => Properties::with_reason_string(reason),
+            Version::V3 | Version::V4 => Properties::new(),
+        };
+        let connack = ConnAck { session_present: false, reason: code, properties };
+        if out.push_packet(&Packet::ConnAck(connack), &Peer::new(version)) {
+            context.count(Metric::PacketsSent, 1);
+        }
+        Flow::Close
+    }
+
+    /// Makes up a client id that no session has.
+    fn assign_client_id(&self) -> String {
+        loop {
+            let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(18).collect();
+            let client_id = format!("auto-{random}");
+            if self.broker.registry.get(&client_id).is_none() {
+                return client_id;
+            }
+        }
+    }
+}
+
+fn pending_will(will: &Will) -> Result<Box<PendingWill>, Refused> {
+    let delay_s = will.properties.as_ref().will_delay_interval().unwrap_or(0);
+    let publish = will.to_publish().map_err(|_| (ReasonCode::TOPIC_NAME_INVALID, "will is not a message"))?;
+    Ok(Box::new(PendingWill { publish, delay_s }))
+}

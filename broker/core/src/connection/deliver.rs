@@ -1,0 +1,206 @@
+//! Messages to a client.
+
+use broker_codec::{Ack, Delivery, MAX_PACKET_SIZE, Packet, PacketId, QoS, ReasonCode};
+use tracing::debug;
+
+use super::{Connection, Open, Phase};
+use crate::context::Context;
+use crate::metrics::Metric;
+use crate::outgoing::{Outgoing, SHARE_LIMIT_BYTES};
+use crate::session::{NEVER_MS, Queued, Resend, Session, State, Traffic};
+
+/// Counts of one filling.
+#[derive(Default)]
+struct Sent {
+    packets: u64,
+    by_qos: [u64; 3],
+}
+
+impl Connection {
+    /// Puts what waits for the client into `out`, up to about `room` bytes there, and says whether more can follow at
+    /// once.
+    ///
+    /// When nothing more can follow, the connection's key will be scheduled again once something does.
+    pub fn fill(&mut self, room: usize, context: &mut Context, out: &mut Outgoing) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        let Some(mut state) = open.session.state_for(self.outlet) else { return false };
+        let Some(live) = &mut state.live else { return false };
+        live.blocked = false;
+        let window = live.window;
+        let mut sent = Sent::default();
+        let more = open.resend(&mut state, window, room, &mut sent, context, out)
+            || open.send_waiting(&mut state, window, room, &mut sent, context, out);
+        if let Some(live) = &mut state.live {
+            live.scheduled = more;
+        }
+        drop(state);
+        sent.count(&open.session, context);
+        more
+    }
+
+    /// Notes that the socket takes nothing at the moment: the caller will [`fill`](Connection::fill) when it does.
+    pub fn block(&mut self) {
+        let Phase::Open(open) = &self.phase else { return };
+        if let Some(mut state) = open.session.state_for(self.outlet)
+            && let Some(live) = &mut state.live
+        {
+            live.blocked = true;
+            live.scheduled = true;
+        }
+    }
+}
+
+impl Open {
+    /// Sends again what an earlier connection left unacknowledged.
+    fn resend(
+        &self,
+        state: &mut State,
+        window: u16,
+        room: usize,
+        sent: &mut Sent,
+        context: &Context,
+        out: &mut Outgoing,
+    ) -> bool {
+        while state.inflight.has_unsent() {
+            if out.len() >= room {
+                return true;
+            }
+            match state.inflight.resend(window) {
+                Some(Resend::Publish(packet_id, queued)) => {
+                    self.write(queued, Some(packet_id), true, sent, context, out);
+                }
+                Some(Resend::Release(packet_id)) => {
+                    context.count(Metric::PubRelSent, 1);
+                    self.push(&Packet::PubRel(Ack::new(packet_id, ReasonCode::SUCCESS)), context, out);
+                }
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Sends what waits in the queue, as far as the window goes.
+    fn send_waiting(
+        &self,
+        state: &mut State,
+        window: u16,
+        room: usize,
+        sent: &mut Sent,
+        context: &Context,
+        out: &mut Outgoing,
+    ) -> bool {
+        if state.inflight.has_unsent() {
+            return false; // older messages go first
+        }
+        loop {
+            let Some(next) = state.queue.front() else { return false };
+            if next.qos > QoS::AtMostOnce && state.inflight.sent() >= window {
+                return false;
+            }
+            if out.len() >= room {
+                return true;
+            }
+            let Some(queued) = state.dequeue() else { return false };
+            if queued.expires_at_ms <= context.now_ms() {
+                drop_delivery(state, Metric::DeliveryDroppedExpired, context);
+                continue;
+            }
+            if self.is_too_large(&queued, context) {
+                drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+                continue;
+            }
+            if queued.qos == QoS::AtMostOnce {
+                self.write(&queued, None, false, sent, context, out);
+                continue;
+            }
+            let packet_id = state.inflight.next_id();
+            self.write(&queued, Some(packet_id), false, sent, context, out);
+            state.inflight.push(queued);
+        }
+    }
+
+    fn delivery<'a>(&self, queued: &'a Queued, context: &Context) -> Delivery<'a> {
+        let mut delivery = Delivery::new(self.profile.version());
+        delivery.qos = queued.qos;
+        delivery.retain = queued.retain;
+        if let Some(extras) = &queued.extras {
+            delivery.subscription_identifiers = &extras.identifiers;
+        }
+        if queued.expires_at_ms != NEVER_MS {
+            delivery.message_expiry_interval = Some(seconds_left(queued, context.now_ms()));
+        }
+        delivery
+    }
+
+    fn is_too_large(&self, queued: &Queued, context: &Context) -> bool {
+        let limit = self.profile.peer.maximum_packet_size;
+        if limit >= MAX_PACKET_SIZE {
+            return false;
+        }
+        let mut delivery = self.delivery(queued, context);
+        delivery.packet_id = Some(PacketId::MIN);
+        delivery.encoded_len(&queued.publish) > limit as usize
+    }
+
+    #[inline]
+    fn write(
+        &self,
+        queued: &Queued,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        sent: &mut Sent,
+        context: &Context,
+        out: &mut Outgoing,
+    ) {
+        let mut delivery = self.delivery(queued, context);
+        delivery.packet_id = packet_id;
+        delivery.dup = dup;
+        let shared = queued.publish.payload_slice().len() >= SHARE_LIMIT_BYTES;
+        let encoded = if shared {
+            delivery.encode_head(&queued.publish, out.buffer())
+        } else {
+            delivery.encode(&queued.publish, out.buffer())
+        };
+        match encoded {
+            Ok(_) => {
+                if shared {
+                    out.push_shared(queued.publish.payload());
+                }
+                sent.packets += 1;
+                sent.by_qos[queued.qos as usize] += 1;
+            }
+            Err(error) => debug!(%error, "message not sent"),
+        }
+    }
+}
+
+/// What is left of a message's life, rounded up; no more than it had.
+fn seconds_left(queued: &Queued, now_ms: i64) -> u32 {
+    let left_s = (queued.expires_at_ms - now_ms + 999) / 1000;
+    let left_s = u32::try_from(left_s.max(0)).unwrap_or(u32::MAX);
+    queued.publish.message_expiry_interval().map_or(left_s, |original_s| left_s.min(original_s))
+}
+
+fn drop_delivery(state: &mut State, why: Metric, context: &Context) {
+    state.dropped += 1;
+    context.count(Metric::DeliveryDropped, 1);
+    context.count(why, 1);
+}
+
+impl Sent {
+    fn count(&self, session: &Session, context: &Context) {
+        if self.packets == 0 {
+            return;
+        }
+        context.count(Metric::PacketsSent, self.packets);
+        context.count(Metric::PublishSent, self.packets);
+        context.count(Metric::MessagesSent, self.packets);
+        context.count(Metric::MessagesDelivered, self.packets);
+        let by_qos = [Metric::MessagesQos0Sent, Metric::MessagesQos1Sent, Metric::MessagesQos2Sent];
+        for (metric, count) in by_qos.into_iter().zip(self.by_qos) {
+            context.count(metric, count);
+        }
+        Traffic::add(&session.traffic().sent_packets, self.packets);
+        Traffic::add(&session.traffic().sent_messages, self.packets);
+    }
+}

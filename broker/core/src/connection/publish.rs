@@ -1,0 +1,293 @@
+//! PUBLISH from a client.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use broker_codec::{PacketId, Publish, QoS, ReasonCode, Version};
+use bytes::Bytes;
+use engine_event::{Completion, Text};
+use foldhash::fast::RandomState;
+
+use super::{Connection, Flow, Open, Phase};
+use crate::access::{Action, Requester, Verdict};
+use crate::broker::Broker;
+use crate::context::Context;
+use crate::metrics::Metric;
+use crate::outgoing::Outgoing;
+use crate::publishing::Origin;
+use crate::retained::Stored;
+use crate::session::{Profile, Traffic};
+
+/// The topic aliases that a client has set on its connection.
+#[derive(Debug, Default)]
+pub(super) struct TopicAliases(HashMap<u16, Bytes, RandomState>);
+
+/// Why a PUBLISH goes no further.
+enum Rejection {
+    /// The connection ends.
+    Fatal(ReasonCode, &'static str),
+    /// The acknowledgement says so, and the message is dropped.
+    Message(ReasonCode),
+    /// It was there before; its acknowledgement is sent again, or is still to come.
+    Repeated,
+}
+
+impl Connection {
+    #[inline]
+    pub(super) fn publish(&mut self, publish: Publish, context: &mut Context, out: &mut Outgoing) -> Flow {
+        let Phase::Open(open) = &mut self.phase else { return Flow::Close };
+        count_received(open, publish.qos(), context);
+        let (packet_id, qos) = (publish.packet_id(), publish.qos());
+        let published = match open.accept(&self.broker, publish, context) {
+            Ok(publish) => self.take_in(publish, context, out),
+            Err(rejection) => Err(rejection),
+        };
+        match published {
+            Ok(()) => Flow::Continue,
+            Err(rejection) => self.reject(rejection, packet_id, qos, context, out),
+        }
+    }
+
+    /// Publishes a message that passed the checks which need no lock.
+    #[inline]
+    fn take_in(
+        &mut self,
+        publish: Publish,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Result<(), Rejection> {
+        let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        let Some(routes) = open.last_routes.clone() else { return Ok(()) };
+        let qos = publish.qos();
+        let packet_id = publish.packet_id();
+        let profile = Arc::clone(&open.profile);
+        let session = Arc::clone(&open.session);
+        let origin = Origin {
+            client_id: session.client_id(),
+            username: profile.username.as_ref(),
+            peer: Some(profile.remote),
+            session: session.id(),
+            attributes: &profile.identity.attributes,
+            hops: 0,
+            republished_by: None,
+            runs_rules: true,
+        };
+        let Some(packet_id) = packet_id else {
+            if publish.retain() {
+                self.broker.retain(&publish, &origin, context);
+            }
+            self.broker.route(publish, &routes, &origin, None, context);
+            return Ok(());
+        };
+        open.check_window(self.outlet, &self.broker, packet_id, qos)?;
+        if publish.retain() && self.broker.retain(&publish, &origin, context) == Stored::Full {
+            return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
+        }
+        if qos == QoS::ExactlyOnce
+            && let Some(mut state) = open.session.state_for(self.outlet)
+        {
+            state.awaiting_release.push(packet_id);
+        }
+        if routes.wants_completion && self.broker.tap().is_some() {
+            let ack = open.hold_ack(packet_id, qos, context.now_ms());
+            let completion = self.completion(ack);
+            self.broker.route(publish, &routes, &origin, completion, context);
+            return Ok(());
+        }
+        let taken = self.broker.route(publish, &routes, &origin, None, context);
+        let nobody = taken == 0 && routes.rules.is_empty();
+        let code = if nobody { ReasonCode::NO_MATCHING_SUBSCRIBERS } else { ReasonCode::SUCCESS };
+        open.acknowledge(packet_id, qos, code, context, out);
+        Ok(())
+    }
+
+    /// Makes the obligation that the acknowledgement with that number waits for.
+    fn completion(&self, ack: u64) -> Option<Completion> {
+        let outlets = self.broker.outlets_handle()?;
+        let outlet = self.outlet;
+        Some(Completion::new(move |settled| outlets.settled(outlet, ack, settled)))
+    }
+
+    #[cold]
+    fn reject(
+        &mut self,
+        rejection: Rejection,
+        packet_id: Option<PacketId>,
+        qos: QoS,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        let Phase::Open(open) = &mut self.phase else { return Flow::Close };
+        match (rejection, packet_id) {
+            (Rejection::Fatal(code, reason), _) => {
+                context.count(Metric::PublishError, 1);
+                self.fail(code, reason, context, out)
+            }
+            (Rejection::Message(code), packet_id) => {
+                context.count(Metric::PublishError, 1);
+                context.count(Metric::MessagesDropped, 1);
+                if let Some(packet_id) = packet_id {
+                    open.acknowledge(packet_id, qos, code, context, out);
+                }
+                Flow::Continue
+            }
+            (Rejection::Repeated, Some(packet_id)) => {
+                context.count(Metric::PublishInUse, 1);
+                if !open.holds_ack(packet_id, qos) {
+                    open.acknowledge(packet_id, qos, ReasonCode::SUCCESS, context, out);
+                }
+                Flow::Continue
+            }
+            (Rejection::Repeated, None) => Flow::Continue,
+        }
+    }
+}
+
+impl Open {
+    /// Resolves the topic alias, checks what the connection may publish, and finds the routes.
+    #[inline]
+    fn accept(
+        &mut self,
+        broker: &Broker,
+        mut publish: Publish,
+        context: &mut Context,
+    ) -> Result<Publish, Rejection> {
+        if let Some(alias) = publish.topic_alias() {
+            publish = self.resolve_alias(broker, publish, alias)?;
+        }
+        if publish.topic_has_wildcards() {
+            return Err(self.bad_topic(&publish, "topic name has wildcards"));
+        }
+        let config = broker.config();
+        if publish.qos() > config.max_qos {
+            return Err(Rejection::Fatal(ReasonCode::QOS_NOT_SUPPORTED, "QoS not supported"));
+        }
+        if publish.retain() && !config.retain_available {
+            return Err(Rejection::Fatal(ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
+        }
+        let topic = publish.topic();
+        let known = self.last_routes.as_ref().filter(|routes| {
+            routes.epoch == broker.routes().epoch() && routes.topic.as_bytes() == topic.as_bytes()
+        });
+        if known.is_none() {
+            let routes = context.routes(broker.routes(), topic);
+            if routes.levels > config.max_topic_levels {
+                return Err(self.bad_topic(&publish, "topic name has too many levels"));
+            }
+            self.last_routes = Some(routes);
+        }
+        if !self.allows_everything
+            && !broker.may_publish(self.session.client_id(), &self.profile, &publish, context)
+        {
+            context.count(Metric::PublishAuthError, 1);
+            return Err(match self.profile.version() {
+                Version::V5 => Rejection::Message(ReasonCode::NOT_AUTHORIZED),
+                Version::V3 | Version::V4 => Rejection::Message(ReasonCode::SUCCESS),
+            });
+        }
+        Ok(publish)
+    }
+
+    fn bad_topic(&self, publish: &Publish, reason: &'static str) -> Rejection {
+        if self.profile.version() == Version::V5 && publish.qos() > QoS::AtMostOnce {
+            Rejection::Message(ReasonCode::TOPIC_NAME_INVALID)
+        } else {
+            Rejection::Fatal(ReasonCode::TOPIC_NAME_INVALID, reason)
+        }
+    }
+
+    fn resolve_alias(&mut self, broker: &Broker, publish: Publish, alias: u16) -> Result<Publish, Rejection> {
+        if alias > broker.config().max_topic_alias {
+            let reason = "topic alias above the maximum";
+            return Err(Rejection::Fatal(ReasonCode::TOPIC_ALIAS_INVALID, reason));
+        }
+        let aliases = &mut self.aliases.get_or_insert_default().0;
+        if !publish.topic().is_empty() {
+            // a copy: a share would keep the whole message in memory
+            aliases.insert(alias, Bytes::copy_from_slice(publish.topic().as_bytes()));
+            return Ok(publish);
+        }
+        let unknown = || Rejection::Fatal(ReasonCode::PROTOCOL_ERROR, "unknown topic alias");
+        let topic =
+            aliases.get(&alias).and_then(|topic| std::str::from_utf8(topic).ok()).ok_or_else(unknown)?;
+        publish.with_topic(topic).map_err(|_| unknown())
+    }
+
+    /// Finds repeated QoS 2 messages, and clients that send more than our Receive Maximum.
+    #[inline]
+    fn check_window(
+        &self,
+        outlet: crate::ConnectionKey,
+        broker: &Broker,
+        packet_id: PacketId,
+        qos: QoS,
+    ) -> Result<(), Rejection> {
+        let held = self.held_acks();
+        if qos == QoS::AtLeastOnce && held == 0 {
+            return Ok(()); // acknowledged at once: the window has room, or the QoS 2 message that filled it failed
+        }
+        let Some(state) = self.session.state_for(outlet) else { return Ok(()) };
+        if qos == QoS::ExactlyOnce && state.awaiting_release.contains(&packet_id) {
+            return Err(Rejection::Repeated);
+        }
+        if qos == QoS::AtLeastOnce && self.holds_ack(packet_id, qos) {
+            return Err(Rejection::Repeated);
+        }
+        // a held PUBREC is in both: its message waits for its PUBREL too
+        let open = held.max(state.awaiting_release.len());
+        if open >= usize::from(broker.config().receive_maximum) {
+            return Err(Rejection::Fatal(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "receive maximum exceeded"));
+        }
+        Ok(())
+    }
+}
+
+impl Broker {
+    /// Asks whether a client may publish a message.
+    pub(crate) fn may_publish(
+        &self,
+        client_id: &Text,
+        profile: &Profile,
+        publish: &Publish,
+        context: &Context,
+    ) -> bool {
+        if self.authorizer().allows_everything() || profile.identity.is_superuser {
+            return true;
+        }
+        let action = Action::Publish { topic: publish.topic(), qos: publish.qos(), retain: publish.retain() };
+        self.allows(client_id, profile, action, context)
+    }
+
+    pub(crate) fn allows(
+        &self,
+        client_id: &Text,
+        profile: &Profile,
+        action: Action<'_>,
+        context: &Context,
+    ) -> bool {
+        let requester = Requester {
+            client_id,
+            username: profile.username.as_ref(),
+            peer: profile.remote,
+            listener: &profile.listener,
+            identity: &profile.identity,
+        };
+        context.count(Metric::ClientAuthorize, 1);
+        let allowed = self.authorizer().authorize(&requester, action) == Verdict::Allow;
+        context.count(if allowed { Metric::AuthorizationAllow } else { Metric::AuthorizationDeny }, 1);
+        allowed
+    }
+}
+
+#[inline]
+fn count_received(open: &Open, qos: QoS, context: &Context) {
+    context.count(Metric::PublishReceived, 1);
+    context.count(Metric::MessagesReceived, 1);
+    let of_qos = match qos {
+        QoS::AtMostOnce => Metric::MessagesQos0Received,
+        QoS::AtLeastOnce => Metric::MessagesQos1Received,
+        QoS::ExactlyOnce => Metric::MessagesQos2Received,
+    };
+    context.count(of_qos, 1);
+    Traffic::add(&open.session.traffic().received_messages, 1);
+}

@@ -1,0 +1,252 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::sync::Arc;
+
+use broker_codec::topic::{self, QueueAlias};
+use broker_codec::{
+    Packet, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribedFilter, Subscription,
+    SubscriptionOptions, UnsubAck, Unsubscribe, Version,
+};
+
+use super::{Connection, Flow, Open, Phase};
+use crate::access::Action;
+use crate::broker::Broker;
+use crate::context::Context;
+use crate::metrics::Metric;
+use crate::outgoing::Outgoing;
+use crate::session::{Queued, SubscriptionRecord};
+
+/// A filter that was subscribed to.
+struct Granted {
+    options: SubscriptionOptions,
+    /// Whether the session had no such subscription before.
+    is_new: bool,
+}
+
+impl Connection {
+    pub(super) fn subscribe(
+        &mut self,
+        subscribe: &Subscribe,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        let Phase::Open(open) = &self.phase else { return Flow::Close };
+        context.count(Metric::ClientSubscribe, 1);
+        let session = Arc::clone(&open.session);
+        let _control = session.control();
+        if session.state_for(self.outlet).is_none() {
+            return Flow::Close; // taken over: another connection decides now
+        }
+        let identifier = subscribe.properties.as_ref().subscription_identifiers().next();
+        let mut granted = Vec::with_capacity(subscribe.subscriptions.len());
+        let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
+        for subscription in &subscribe.subscriptions {
+            match open.grant(&self.broker, subscription, identifier, context) {
+                Ok(done) => {
+                    reasons.push(ReasonCode::granted(done.options.qos));
+                    granted.push((subscription.filter.as_str(), done));
+                }
+                Err(code) => {
+                    context.count(Metric::SubscribeError, 1);
+                    reasons.push(code);
+                }
+            }
+        }
+        let suback =
+            SubAck { packet_id: subscribe.packet_id, properties: broker_codec::Properties::new(), reasons };
+        context.count(Metric::SubAckSent, 1);
+        self.send(&Packet::SubAck(suback), context, out);
+        for (filter, done) in &granted {
+            open.queue_retained(&self.broker, filter, done, identifier, context);
+        }
+        for (filter, done) in granted {
+            self.broker.tell_subscribed(
+                session.client_id(),
+                &open.profile,
+                filter,
+                done.options,
+                subscribe.properties.as_ref(),
+                context.now_ms(),
+            );
+        }
+        Flow::Continue
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        let Phase::Open(open) = &self.phase else { return Flow::Close };
+        context.count(Metric::ClientUnsubscribe, 1);
+        let session = Arc::clone(&open.session);
+        let _control = session.control();
+        let mut removed = Vec::new();
+        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in &unsubscribe.filters {
+            let Some(mut state) = session.state_for(self.outlet) else { return Flow::Close };
+            let record = state.subscriptions.remove(filter.as_str());
+            drop(state);
+            reasons.push(match record {
+                Some(record) => {
+                    self.broker.gauges.subscriptions.fall(1);
+                    self.broker.remove_route(filter, &session);
+                    removed.push((filter.as_str(), record));
+                    ReasonCode::SUCCESS
+                }
+                None if SubscribedFilter::parse(filter, QueueAlias::On).is_err() => {
+                    context.count(Metric::UnsubscribeError, 1);
+                    ReasonCode::TOPIC_FILTER_INVALID
+                }
+                None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+            });
+        }
+        let unsuback = UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: broker_codec::Properties::new(),
+            reasons,
+        };
+        context.count(Metric::UnsubAckSent, 1);
+        self.send(&Packet::UnsubAck(unsuback), context, out);
+        for (filter, record) in removed {
+            self.broker.tell_unsubscribed(
+                session.client_id(),
+                &open.profile,
+                filter,
+                record.options,
+                unsubscribe.properties.as_ref(),
+                context.now_ms(),
+            );
+        }
+        Flow::Continue
+    }
+}
+
+impl Open {
+    /// Makes one subscription, or says why not.
+    fn grant(
+        &self,
+        broker: &Broker,
+        subscription: &Subscription,
+        identifier: Option<u32>,
+        context: &mut Context,
+    ) -> Result<Granted, ReasonCode> {
+        let filter = &subscription.filter;
+        let parsed = broker.check_filter(filter)?;
+        let config = broker.config();
+        let action = Action::Subscribe { filter: parsed.filter, qos: subscription.options.qos };
+        if !self.allows_everything
+            && !self.profile.identity.is_superuser
+            && !broker.allows(self.session.client_id(), &self.profile, action, context)
+        {
+            context.count(Metric::SubscribeAuthError, 1);
+            return Err(ReasonCode::NOT_AUTHORIZED);
+        }
+        let mut options = subscription.options;
+        options.qos = options.qos.min(config.max_qos);
+        if self.profile.bridge {
+            options.retain_as_published = true;
+        }
+        let spares_own = self.profile.bridge || config.ignore_loop_deliver;
+        if spares_own && self.profile.version() != Version::V5 && !parsed.is_shared() {
+            options.no_local = true;
+        }
+        let (is_new, incarnation) = self.record(filter, options, identifier, config.max_subscriptions)?;
+        if is_new {
+            broker.gauges.subscriptions.rise();
+        }
+        let routes = broker.routes();
+        match parsed.group {
+            Some(group) => {
+                routes.join_share(group, parsed.filter, &self.session, incarnation, options, identifier);
+            }
+            None => routes.subscribe(parsed.filter, &self.session, incarnation, options, identifier),
+        }
+        Ok(Granted { options, is_new })
+    }
+
+    fn record(
+        &self,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+        max_subscriptions: usize,
+    ) -> Result<(bool, u32), ReasonCode> {
+        let mut state = self.session.state();
+        let record = SubscriptionRecord { options, identifier };
+        if let Some(found) = state.subscriptions.get_mut(filter) {
+            *found = record;
+            return Ok((false, state.incarnation));
+        }
+        if state.subscriptions.len() >= max_subscriptions {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        state.subscriptions.insert(filter.into(), record);
+        Ok((true, state.incarnation))
+    }
+
+    /// Queues the retained messages that a new subscription asks for.
+    ///
+    /// They are looked up with the session locked: a live message that is already in the queue was stored before, so
+    /// that no older retained message comes after it.
+    fn queue_retained(
+        &self,
+        broker: &Broker,
+        filter: &str,
+        granted: &Granted,
+        identifier: Option<u32>,
+        context: &mut Context,
+    ) {
+        let wanted = match granted.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => granted.is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        let shared = SubscribedFilter::parse(filter, QueueAlias::On).is_ok_and(|parsed| parsed.is_shared());
+        if !wanted || shared {
+            return;
+        }
+        let extras = identifier.map(|identifier| {
+            Arc::new(crate::routes::Extras { identifiers: Box::new([identifier]), share: None })
+        });
+        let mut state = self.session.state();
+        for retained in broker.retained.matching(filter, broker.config().max_retained_per_subscribe) {
+            let own = granted.options.no_local && retained.publisher == self.session.id();
+            if own || retained.expires_at_ms <= context.now_ms() {
+                continue;
+            }
+            let qos =
+                crate::routes::granted(retained.publish.qos(), &granted.options, broker.config().upgrade_qos);
+            state.enqueue_retained(
+                Queued {
+                    publish: retained.publish.clone(),
+                    extras: extras.clone(),
+                    expires_at_ms: retained.expires_at_ms,
+                    qos,
+                    retain: true,
+                },
+                context,
+            );
+        }
+    }
+}
+
+impl Broker {
+    /// Checks what a client wants to subscribe to.
+    fn check_filter<'a>(&self, filter: &'a str) -> Result<SubscribedFilter<'a>, ReasonCode> {
+        let config = self.config();
+        let parsed =
+            SubscribedFilter::parse(filter, QueueAlias::On).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        if topic::level_count(parsed.filter) > config.max_topic_levels {
+            return Err(ReasonCode::TOPIC_FILTER_INVALID);
+        }
+        if parsed.is_shared() && !config.shared_subscription {
+            return Err(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        if topic::has_wildcards(parsed.filter) && !config.wildcard_subscription {
+            return Err(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        Ok(parsed)
+    }
+}

@@ -1,0 +1,202 @@
+//! What a thread that runs connections keeps at hand.
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use engine_event::Settled;
+use foldhash::fast::RandomState;
+
+use crate::config::{BrokerConfig, QueueOverflow};
+use crate::metrics::{Counters, Metric};
+use crate::reason::CloseReason;
+use crate::routes::{RouteTable, Routes};
+
+/// Where a connection lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// The worker thread that owns it.
+    pub worker: u16,
+    /// Its place there.
+    pub slot: u32,
+    /// Tells it from earlier connections at that place.
+    pub generation: u32,
+}
+
+/// The way from the broker to connections, wherever they live. Filled in by what owns the sockets.
+pub trait Outlets: Send + Sync {
+    /// Has these connections send what waits in their sessions; each has been named once since it last did.
+    fn flush(&self, connections: &[ConnectionKey]);
+
+    /// Ends a connection whose session is no longer its own.
+    fn close(&self, connection: ConnectionKey, reason: CloseReason);
+
+    /// Tells a connection that the obligation of its acknowledgement number `ack` has settled.
+    fn settled(&self, connection: ConnectionKey, ack: u64, settled: Settled);
+}
+
+/// The state of one thread: its time, its counters, its routes, and which connections have something to send.
+///
+/// A worker keeps one for its life; others make one for each call.
+#[derive(Debug)]
+pub struct Context {
+    counters: Arc<Counters>,
+    /// Whether no other thread counts in `counters`.
+    counts_alone: bool,
+    now_ms: i64,
+    pub(crate) limits: QueueLimits,
+    scheduled: Vec<ConnectionKey>,
+    urgent: bool,
+    routes: HashSet<ByTopic, RandomState>,
+    routes_epoch: u64,
+}
+
+/// The limits of a session's queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueueLimits {
+    pub(crate) max_len: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) overflow: QueueOverflow,
+    pub(crate) offline_qos0: bool,
+}
+
+impl QueueLimits {
+    pub(crate) fn of(config: &BrokerConfig) -> Self {
+        let or_none = |limit| if limit == 0 { usize::MAX } else { limit };
+        Self {
+            max_len: or_none(config.max_queue_len),
+            max_bytes: or_none(config.max_queue_bytes),
+            overflow: config.queue_overflow,
+            offline_qos0: config.offline_qos0,
+        }
+    }
+}
+
+/// Topics whose routes a thread remembers.
+const ROUTES_MAX: usize = 16 * 1024;
+
+impl Context {
+    pub(crate) fn new(counters: Arc<Counters>, counts_alone: bool, now_ms: i64, limits: QueueLimits) -> Self {
+        Self {
+            counters,
+            counts_alone,
+            now_ms,
+            limits,
+            scheduled: Vec::new(),
+            urgent: false,
+            routes: HashSet::default(),
+            routes_epoch: 0,
+        }
+    }
+
+    /// Returns the time of this batch of work, Unix milliseconds.
+    #[inline]
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Sets the time, once for each batch of work.
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+    }
+
+    /// Counts.
+    #[inline]
+    pub fn count(&self, metric: Metric, by: u64) {
+        if self.counts_alone {
+            self.counters.add(metric, by);
+        } else {
+            self.counters.add_shared(metric, by);
+        }
+    }
+
+    /// Notes that a connection has something to send.
+    #[inline]
+    pub(crate) fn schedule(&mut self, connection: ConnectionKey) {
+        self.scheduled.push(connection);
+    }
+
+    /// Notes that a queue has grown so much that it should be sent before more is read.
+    #[inline]
+    pub(crate) fn set_urgent(&mut self) {
+        self.urgent = true;
+    }
+
+    /// Says whether queues should be flushed before more is read.
+    #[inline]
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Says whether a connection has something to send.
+    pub fn has_scheduled(&self) -> bool {
+        !self.scheduled.is_empty()
+    }
+
+    /// Takes the connections that have something to send, each once. The emptied list comes back through
+    /// [`Context::reuse_scheduled`].
+    pub fn take_scheduled(&mut self) -> Vec<ConnectionKey> {
+        self.urgent = false;
+        std::mem::take(&mut self.scheduled)
+    }
+
+    /// Gives the list of [`Context::take_scheduled`] back for its memory.
+    pub fn reuse_scheduled(&mut self, mut list: Vec<ConnectionKey>) {
+        list.clear();
+        if self.scheduled.capacity() == 0 {
+            self.scheduled = list;
+        }
+    }
+
+    /// Returns the routes of a topic.
+    pub(crate) fn routes(&mut self, table: &RouteTable, topic: &str) -> Arc<Routes> {
+        if let Some(ByTopic(found)) = self.routes.get(topic)
+            && found.epoch == table.epoch()
+        {
+            return Arc::clone(found);
+        }
+        let routes = table.resolve(topic);
+        if !self.counts_alone {
+            return routes; // a context for one call: nothing is gained by remembering
+        }
+        if self.routes.len() >= ROUTES_MAX {
+            self.routes.clear();
+        }
+        self.routes.replace(ByTopic(Arc::clone(&routes)));
+        routes
+    }
+
+    /// Forgets routes that are out of date, so that they keep no ended session in memory. For a slow, regular tick.
+    pub fn forget_stale_routes(&mut self, broker: &crate::Broker) {
+        let epoch = broker.routes().epoch();
+        if self.routes_epoch != epoch {
+            self.routes_epoch = epoch;
+            self.routes.retain(|ByTopic(routes)| routes.epoch == epoch);
+        }
+    }
+}
+
+/// Routes, found by their topic.
+#[derive(Debug)]
+struct ByTopic(Arc<Routes>);
+
+impl Borrow<str> for ByTopic {
+    fn borrow(&self) -> &str {
+        &self.0.topic
+    }
+}
+
+impl Hash for ByTopic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.topic.hash(state);
+    }
+}
+
+impl PartialEq for ByTopic {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.topic == other.0.topic
+    }
+}
+
+impl Eq for ByTopic {}

@@ -1,0 +1,45 @@
+//! The MQTT broker without its sockets: sessions, subscriptions, routes, shared groups, retained messages, wills,
+//! limits and events.
+//!
+//! Nothing here blocks, waits or knows an async runtime. Whoever owns the sockets (`broker-net`, or a test) makes a
+//! [`Connection`] for each, feeds it decoded packets, and writes what it puts into an [`Outgoing`]:
+//!
+//! * [`Broker`] is what all connections share, and what the management API asks;
+//! * [`Connection`] is the protocol of one network connection;
+//! * [`Context`] belongs to one thread: its time, counters, remembered routes, and which connections have something to
+//!   send after a batch of packets;
+//! * [`Outlets`] is how the broker reaches connections that live on other threads;
+//! * [`Authenticator`] and [`Authorizer`] decide who may do what.
+
+mod access;
+mod broker;
+mod config;
+mod connection;
+mod context;
+mod events;
+mod lifecycle;
+mod management;
+mod metrics;
+mod outgoing;
+mod properties;
+mod publishing;
+mod reason;
+mod registry;
+mod retained;
+mod routes;
+mod session;
+mod timers;
+
+pub use access::{
+    Action, AllowAll, AnonymousOnly, Authenticator, Authorizer, Identity, Judgement, Login, Refusal,
+    Requester, Verdict,
+};
+pub use broker::Broker;
+pub use config::{BrokerConfig, QueueOverflow};
+pub use connection::{Connection, Endpoints, Flow};
+pub use context::{ConnectionKey, Context, Outlets};
+pub use engine_event::Settled;
+pub use management::{ClientInfo, RetainedInfo, Route, Stats, SubscriptionInfo};
+pub use metrics::{Counters, Metric, Metrics};
+pub use outgoing::{Outgoing, SHARE_LIMIT_BYTES};
+pub use reason::CloseReason;

@@ -1,0 +1,323 @@
+//! How sessions begin, change hands and end. Every step holds the session's `control` lock.
+
+use std::sync::Arc;
+
+use broker_codec::topic::QueueAlias;
+use broker_codec::{Properties, PropertiesRef, SubscribedFilter};
+use engine_event::{Map, Text};
+
+use crate::broker::Broker;
+use crate::context::{ConnectionKey, Context};
+use crate::metrics::Metric;
+use crate::publishing::Origin;
+use crate::reason::CloseReason;
+use crate::routes::group_of;
+use crate::session::{Live, PendingWill, Profile, Session, State};
+
+/// A CONNECT that was accepted.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) client_id: String,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) outlet: ConnectionKey,
+    pub(crate) window: u16,
+    pub(crate) expiry_interval_s: u32,
+    pub(crate) will: Option<Box<PendingWill>>,
+    pub(crate) properties: Properties,
+}
+
+/// The session of an accepted CONNECT.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) session: Arc<Session>,
+    pub(crate) present: bool,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending<'a> {
+    pub(crate) reason: CloseReason,
+    pub(crate) will: WillFate,
+    /// A new session expiry interval, from a DISCONNECT.
+    pub(crate) expiry_interval_s: Option<u32>,
+    pub(crate) properties: PropertiesRef<'a>,
+}
+
+/// What becomes of the will when a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WillFate {
+    /// It is forgotten.
+    Discard,
+    /// It is published, after its delay.
+    Publish,
+}
+
+/// Session expiry interval of a session that never ends.
+const FOREVER_S: u32 = u32::MAX;
+
+impl Broker {
+    /// Gives the session of a client id to a new connection.
+    pub(crate) fn open(&self, opening: Opening, context: &mut Context) -> Opened {
+        loop {
+            let session = self.registry.get_or_create(&opening.client_id, context.now_ms());
+            let control = session.control();
+            if session.state().ended {
+                continue; // it ended between the two lines above: there will be another
+            }
+            let present = self.attach(&session, opening, context);
+            drop(control);
+            return Opened { session, present };
+        }
+    }
+
+    fn attach(&self, session: &Arc<Session>, opening: Opening, context: &mut Context) -> bool {
+        let now_ms = context.now_ms();
+        let clean_start = opening.profile.clean_start;
+        let mut state = session.state();
+        let old_live = state.live.take();
+        let old_profile = state.profile.take();
+        let old_will = state.will.take();
+        let existed = old_profile.is_some();
+        let present = existed && !clean_start && (old_live.is_some() || !has_expired(&state, now_ms));
+        let remains = (existed && !present).then(|| state.reset(now_ms));
+        state.inflight.restart();
+        let waiting = !state.queue.is_empty() || state.inflight.has_unsent();
+        state.live = Some(Live {
+            outlet: opening.outlet,
+            window: opening.window,
+            max_packet_size: opening.profile.peer.maximum_packet_size,
+            scheduled: waiting,
+            blocked: false,
+        });
+        state.profile = Some(Arc::clone(&opening.profile));
+        state.expiry_interval_s = opening.expiry_interval_s;
+        state.will = opening.will;
+        drop(state);
+        if waiting {
+            context.schedule(opening.outlet);
+        }
+
+        if existed {
+            context.count(if present { Metric::SessionResumed } else { Metric::SessionDiscarded }, 1);
+        }
+        if !present {
+            context.count(Metric::SessionCreated, 1);
+        }
+        if !existed {
+            self.gauges.sessions.rise();
+        }
+        self.gauges.connections.rise();
+        let was_connected = old_live.is_some();
+        if let (Some(live), Some(profile)) = (old_live, &old_profile) {
+            let reason = if clean_start { CloseReason::Discarded } else { CloseReason::TakenOver };
+            context.count(Metric::SessionTakenOver, 1);
+            self.let_go(session, live.outlet, profile, reason, context);
+        }
+        if let (Some(will), Some(profile)) = (old_will, &old_profile) {
+            // a session that goes on cancels a will that still waits
+            let due = !present || (was_connected && will.delay_s == 0);
+            if due {
+                self.publish_will(session, *will, profile, context);
+            }
+        }
+        if let Some(remains) = remains {
+            self.settle_remains(session, remains, context);
+        }
+        context.count(Metric::ClientConnected, 1);
+        self.tell_connected(
+            session.client_id(),
+            &opening.profile,
+            opening.expiry_interval_s,
+            opening.properties.as_ref(),
+        );
+        present
+    }
+
+    /// Tells a connection that it has lost its session, and the world that it is gone.
+    fn let_go(
+        &self,
+        session: &Session,
+        outlet: ConnectionKey,
+        profile: &Profile,
+        reason: CloseReason,
+        context: &Context,
+    ) {
+        if let Some(outlets) = self.outlets() {
+            outlets.close(outlet, reason);
+        }
+        self.gauges.connections.fall(1);
+        context.count(Metric::ClientDisconnected, 1);
+        let none = PropertiesRef::default();
+        self.tell_disconnected(session.client_id(), profile, reason, none, context.now_ms());
+    }
+
+    /// Ends the hold of a connection on its session, unless it has already lost it.
+    pub(crate) fn detach(
+        &self,
+        session: &Arc<Session>,
+        outlet: ConnectionKey,
+        ending: &Ending<'_>,
+        context: &mut Context,
+    ) {
+        let _control = session.control();
+        let now_ms = context.now_ms();
+        let Some(mut state) = session.state_for(outlet) else { return };
+        state.live = None;
+        state.disconnected_at_ms = now_ms;
+        state.inflight.trim();
+        if let Some(expiry_s) = ending.expiry_interval_s {
+            state.expiry_interval_s = expiry_s.min(self.config().max_session_expiry_interval_s);
+        }
+        if !context.limits.offline_qos0 {
+            state.forget_qos0();
+        }
+        let expiry_s = state.expiry_interval_s;
+        let profile = state.profile.clone();
+        if ending.will == WillFate::Discard {
+            state.will = None;
+        }
+        let will_delay_s = state.will.as_ref().map(|will| will.delay_s.min(expiry_s));
+        let will = if will_delay_s == Some(0) { state.will.take() } else { None };
+        drop(state);
+
+        self.gauges.connections.fall(1);
+        context.count(Metric::ClientDisconnected, 1);
+        let Some(profile) = profile else { return };
+        self.tell_disconnected(session.client_id(), &profile, ending.reason, ending.properties, now_ms);
+        if let Some(will) = will {
+            self.publish_will(session, *will, &profile, context);
+        }
+        if let Some(delay_s) = will_delay_s.filter(|delay_s| *delay_s > 0) {
+            self.timers.add(now_ms + i64::from(delay_s) * 1000, session);
+        }
+        match expiry_s {
+            0 => self.terminate(session, context),
+            FOREVER_S => {}
+            seconds => self.timers.add(now_ms + i64::from(seconds) * 1000, session),
+        }
+    }
+
+    /// Ends a session, with its connection if it has one, and returns whether there was one to end.
+    pub fn kick(&self, client_id: &str) -> bool {
+        let Some(session) = self.registry.get(client_id) else { return false };
+        let mut context = self.call_context();
+        let control = session.control();
+        let (live, profile) = {
+            let mut state = session.state();
+            if state.ended {
+                return false;
+            }
+            (state.live.take(), state.profile.clone())
+        };
+        if let (Some(live), Some(profile)) = (live, &profile) {
+            self.let_go(&session, live.outlet, profile, CloseReason::Kicked, &context);
+        }
+        self.terminate(&session, &mut context);
+        drop(control);
+        self.flush(context);
+        true
+    }
+
+    /// Ends a session that has no connection, with its `control` lock held.
+    fn terminate(&self, session: &Arc<Session>, context: &mut Context) {
+        let (remains, will, profile) = {
+            let mut state = session.state();
+            if state.ended {
+                return;
+            }
+            let profile = state.profile.clone();
+            let remains = state.reset(context.now_ms());
+            state.ended = true;
+            (remains, state.will.take(), profile)
+        };
+        self.registry.remove(session);
+        self.gauges.sessions.fall(1);
+        context.count(Metric::SessionTerminated, 1);
+        if let (Some(will), Some(profile)) = (will, profile) {
+            self.publish_will(session, *will, &profile, context);
+        }
+        self.settle_remains(session, remains, context);
+    }
+
+    /// Takes an ended session's subscriptions out of the routes, and gives what came through shared groups to others.
+    fn settle_remains(
+        &self,
+        session: &Arc<Session>,
+        remains: crate::session::Remains,
+        context: &mut Context,
+    ) {
+        self.gauges.subscriptions.fall(remains.filters.len());
+        for filter in &remains.filters {
+            self.remove_route(filter, session);
+        }
+        for queued in remains.messages {
+            if let Some(share) = group_of(queued.extras.as_deref()) {
+                // nobody left to take it: counted there
+                let _ = self.dispatch(&share, queued, context);
+            }
+        }
+    }
+
+    /// Takes one subscription, as the client wrote it, out of the routes.
+    pub(crate) fn remove_route(&self, filter: &str, session: &Session) {
+        match SubscribedFilter::parse(filter, QueueAlias::On) {
+            Ok(SubscribedFilter { group: Some(group), filter }) => {
+                self.routes().leave_share(group, filter, session);
+            }
+            Ok(SubscribedFilter { group: None, filter }) => self.routes().unsubscribe(filter, session),
+            Err(_) => {} // it was never put in
+        }
+    }
+
+    fn publish_will(&self, session: &Session, will: PendingWill, profile: &Profile, context: &mut Context) {
+        let topic = will.publish.topic();
+        if !self.may_publish(session.client_id(), profile, &will.publish, context) {
+            tracing::debug!(client_id = %session.client_id(), topic, "will not authorized");
+            return;
+        }
+        let attributes: &Map = &profile.identity.attributes;
+        let client_id: &Text = session.client_id();
+        let origin = Origin {
+            client_id,
+            username: profile.username.as_ref(),
+            peer: Some(profile.remote),
+            session: session.id(),
+            attributes,
+            hops: 0,
+            republished_by: None,
+            runs_rules: true,
+        };
+        self.publish_inside(will.publish, &origin, context);
+    }
+
+    /// Does what has become due: wills whose delay is over, sessions that have expired.
+    ///
+    /// To be called about every quarter of a second, by one thread.
+    pub fn run_timers(&self, context: &mut Context) {
+        let now_ms = context.now_ms();
+        for session in self.timers.due(now_ms) {
+            let _control = session.control();
+            let mut state = session.state();
+            if state.live.is_some() || state.ended {
+                continue;
+            }
+            let since_ms = now_ms - state.disconnected_at_ms;
+            let expired = has_expired(&state, now_ms);
+            let will_due = state.will.as_ref().is_some_and(|will| since_ms >= i64::from(will.delay_s) * 1000);
+            let will = if will_due { state.will.take() } else { None };
+            let profile = state.profile.clone();
+            drop(state);
+            if let (Some(will), Some(profile)) = (will, profile) {
+                self.publish_will(&session, *will, &profile, context);
+            }
+            if expired {
+                self.terminate(&session, context);
+            }
+        }
+    }
+}
+
+fn has_expired(state: &State, now_ms: i64) -> bool {
+    state.expiry_interval_s != FOREVER_S
+        && now_ms - state.disconnected_at_ms >= i64::from(state.expiry_interval_s) * 1000
+}

@@ -1,0 +1,271 @@
+//! From a published message to those who get it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use broker_codec::{BuildError, Publish, PublishBuilder, topic};
+use engine_event::{
+    Completion, Map, NewMessage, PublishError, PublishEvent, PublishProperties, PublishReport, Publisher,
+    Text,
+};
+
+use crate::broker::Broker;
+use crate::context::Context;
+use crate::metrics::Metric;
+use crate::properties::{self, MessageProperties};
+use crate::retained::{Retained, Stored};
+use crate::routes::{Own, Routes, ShareGroup, away_members, granted};
+use crate::session::{NEVER_MS, Queued};
+
+/// Where a message comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) client_id: &'a Text,
+    pub(crate) username: Option<&'a Text>,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The number of the session that published it; 0 for none.
+    pub(crate) session: u64,
+    pub(crate) attributes: &'a Map,
+    pub(crate) hops: u8,
+    pub(crate) republished_by: Option<&'a Text>,
+    /// Whether rules get it.
+    pub(crate) runs_rules: bool,
+}
+
+impl Broker {
+    /// Hands a message to everybody who wants it and returns how many sessions and groups that were.
+    ///
+    /// `completion` goes to the rules when one of them holds acknowledgements back.
+    pub(crate) fn route(
+        &self,
+        publish: Publish,
+        routes: &Routes,
+        origin: &Origin<'_>,
+        completion: Option<Completion>,
+        context: &mut Context,
+    ) -> usize {
+        context.count(Metric::MessagesPublish, 1);
+        if origin.runs_rules && !routes.rules.is_empty() {
+            self.tell_published(&publish, routes, origin, completion, context);
+        }
+        let qos = publish.qos();
+        let retain = publish.retain();
+        let mut queued = Queued::new(publish, qos);
+        if let Some(expiry_s) = self.expiry_of(&queued.publish) {
+            queued.expires_at_ms = expires_at(context.now_ms(), expiry_s);
+        }
+        let mut taken = 0;
+        for share in &routes.shares {
+            let mut copy = queued.clone();
+            copy.retain = retain;
+            taken += usize::from(self.dispatch(share, copy, context).is_ok());
+        }
+        taken + self.deliver_to_all(queued, retain, routes, origin, context)
+    }
+
+    /// Delivers to every session of the routes; the last one gets the message itself, the others copies.
+    #[inline]
+    fn deliver_to_all(
+        &self,
+        queued: Queued,
+        retain: bool,
+        routes: &Routes,
+        origin: &Origin<'_>,
+        context: &mut Context,
+    ) -> usize {
+        let Some((last, others)) = routes.targets.split_last() else {
+            return self.undelivered(routes, context);
+        };
+        let mut taken = 0;
+        for target in others {
+            taken += usize::from(self.deliver(target, queued.clone(), retain, origin, context));
+        }
+        taken + usize::from(self.deliver(last, queued, retain, origin, context))
+    }
+
+    #[inline]
+    fn deliver(
+        &self,
+        target: &crate::routes::Target,
+        mut queued: Queued,
+        retain: bool,
+        origin: &Origin<'_>,
+        context: &mut Context,
+    ) -> bool {
+        let mut grant = &target.grant;
+        if target.session.id() == origin.session {
+            match &target.own {
+                Own::Same => {}
+                Own::Less(less) => grant = less,
+                Own::Nothing => {
+                    context.count(Metric::DeliveryDropped, 1);
+                    context.count(Metric::DeliveryDroppedNoLocal, 1);
+                    return false;
+                }
+            }
+        }
+        queued.qos = granted(queued.qos, &grant.options, self.config().upgrade_qos);
+        queued.retain = retain && grant.options.retain_as_published;
+        queued.extras.clone_from(&grant.extras);
+        target.session.deliver(queued, target.incarnation, context);
+        true
+    }
+
+    fn undelivered(&self, routes: &Routes, context: &Context) -> usize {
+        if routes.shares.is_empty() && routes.rules.is_empty() {
+            context.count(Metric::MessagesDropped, 1);
+            context.count(Metric::MessagesDroppedNoSubscribers, 1);
+        }
+        0
+    }
+
+    /// Gives a message to a member of a shared group.
+    pub(crate) fn dispatch(
+        &self,
+        share: &ShareGroup,
+        queued: Queued,
+        context: &mut Context,
+    ) -> Result<(), Queued> {
+        let away = away_members(self.config().shared_offline_always);
+        let result = share.dispatch(queued, away, self.config().upgrade_qos, context);
+        if result.is_err() {
+            context.count(Metric::DeliveryDropped, 1);
+            context.count(Metric::DeliveryDroppedQueueFull, 1);
+        }
+        result
+    }
+
+    fn tell_published(
+        &self,
+        publish: &Publish,
+        routes: &Routes,
+        origin: &Origin<'_>,
+        completion: Option<Completion>,
+        context: &Context,
+    ) {
+        let Some(tap) = self.tap() else { return };
+        let properties = (!publish.properties().is_empty())
+            .then(|| Arc::new(MessageProperties(publish.clone())) as Arc<dyn PublishProperties>);
+        let event = PublishEvent {
+            id: self.next_message_id(context.now_ms()),
+            client_id: origin.client_id.clone(),
+            username: origin.username.cloned(),
+            peer: origin.peer,
+            topic: Text::from(publish.topic_bytes()),
+            payload: Text::from(publish.payload()),
+            qos: publish.qos().as_u8(),
+            retain: publish.retain(),
+            dup: publish.dup(),
+            properties,
+            received_at_ms: context.now_ms(),
+            node: self.node().clone(),
+            client_attrs: origin.attributes.clone(),
+            hops: origin.hops,
+            republished_by: origin.republished_by.cloned(),
+        };
+        tap.published(&routes.rules, event.into(), completion);
+    }
+
+    /// Keeps a message whose RETAIN flag is set as the last one of its topic, or forgets that one if it is empty.
+    pub(crate) fn retain(&self, publish: &Publish, origin: &Origin<'_>, context: &Context) -> Stored {
+        if publish.payload_slice().is_empty() {
+            self.retained.remove(publish.topic());
+            return Stored::Done;
+        }
+        let expiry_s = self.expiry_of(publish);
+        if expiry_s == Some(0) || publish.payload_slice().len() > self.config().max_retained_payload_size {
+            return Stored::Done;
+        }
+        let retained = Retained {
+            publish: publish.clone(),
+            received_at_ms: context.now_ms(),
+            expires_at_ms: expiry_s.map_or(NEVER_MS, |expiry_s| expires_at(context.now_ms(), expiry_s)),
+            client_id: origin.client_id.clone(),
+            publisher: origin.session,
+        };
+        let stored = self.retained.store(retained, self.config().max_retained_messages);
+        if stored == Stored::Done {
+            context.count(Metric::MessagesRetained, 1);
+        }
+        stored
+    }
+
+    #[inline]
+    fn expiry_of(&self, publish: &Publish) -> Option<u32> {
+        publish.message_expiry_interval().or(self.config().message_expiry_interval_s)
+    }
+
+    /// Publishes a message that the broker itself sends for a client: a will.
+    pub(crate) fn publish_inside(
+        &self,
+        publish: Publish,
+        origin: &Origin<'_>,
+        context: &mut Context,
+    ) -> usize {
+        if publish.retain() && self.config().retain_available {
+            self.retain(&publish, origin, context);
+        }
+        let routes = context.routes(self.routes(), publish.topic());
+        self.route(publish, &routes, origin, None, context)
+    }
+}
+
+/// When a message expires. One that must be delivered at once or never has a moment to get through.
+#[inline]
+fn expires_at(now_ms: i64, expiry_s: u32) -> i64 {
+    const AT_ONCE_MS: i64 = 500;
+    now_ms + if expiry_s == 0 { AT_ONCE_MS } else { i64::from(expiry_s) * 1000 }
+}
+
+impl Publisher for Broker {
+    fn publish(&self, message: NewMessage) -> Result<PublishReport, PublishError> {
+        if self.is_stopping() {
+            return Err(PublishError::Stopping);
+        }
+        let publish = self.build(&message)?;
+        let mut context = self.call_context();
+        let attributes = Map::new();
+        let origin = Origin {
+            client_id: &message.client_id,
+            username: message.username.as_ref(),
+            peer: None,
+            session: 0,
+            attributes: &attributes,
+            hops: message.hops,
+            republished_by: message.republished_by.as_ref(),
+            runs_rules: !message.skip_rules,
+        };
+        let id = self.next_message_id(context.now_ms());
+        let subscribers = self.publish_inside(publish, &origin, &mut context);
+        self.flush(context);
+        Ok(PublishReport { id, subscribers })
+    }
+}
+
+impl Broker {
+    fn build(&self, message: &NewMessage) -> Result<Publish, PublishError> {
+        let wrong_topic = || PublishError::Topic { topic: message.topic.clone() };
+        let name = message.topic.as_str().ok_or_else(wrong_topic)?;
+        if topic::level_count(name) > self.config().max_topic_levels {
+            return Err(wrong_topic());
+        }
+        let limit = self.config().max_packet_size as usize;
+        let size = name.len() + message.payload.len();
+        if size > limit {
+            return Err(PublishError::TooLarge { size, limit });
+        }
+        let properties = properties::from_map(&message.properties)?;
+        let builder = PublishBuilder {
+            topic: name,
+            payload: message.payload.as_bytes(),
+            properties: properties.as_ref(),
+            qos: properties::qos_of(message.qos).min(self.config().max_qos),
+            retain: message.retain,
+            ..PublishBuilder::default()
+        };
+        builder.build().map_err(|error| match error {
+            BuildError::TooLarge { size } => PublishError::TooLarge { size, limit },
+            BuildError::Topic(_) | BuildError::PropertyNotAllowed { .. } => wrong_topic(),
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! Retained messages: the last one of each topic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use broker_codec::Publish;
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+
+/// A retained message.
+#[derive(Debug)]
+pub(crate) struct Retained {
+    pub(crate) publish: Publish,
+    pub(crate) received_at_ms: i64,
+    pub(crate) expires_at_ms: i64,
+    pub(crate) client_id: engine_event::Text,
+    /// The session that published it, for No Local; 0 for none.
+    pub(crate) publisher: u64,
+}
+
+/// All retained messages, by the levels of their topics.
+#[derive(Debug, Default)]
+pub(crate) struct RetainedStore {
+    tree: RwLock<Tree>,
+}
+
+#[derive(Debug, Default)]
+struct Tree {
+    root: Node,
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    message: Option<Arc<Retained>>,
+    children: HashMap<Box<str>, Node, RandomState>,
+}
+
+/// What became of a message that should be retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is kept, or the old one is gone.
+    Done,
+    /// There are too many already.
+    Full,
+}
+
+impl RetainedStore {
+    /// Keeps a message as the last one of its topic.
+    pub(crate) fn store(&self, message: Retained, max_messages: usize) -> Stored {
+        let mut tree = self.tree.write();
+        let full = max_messages > 0 && tree.count >= max_messages;
+        let message = Arc::new(message);
+        if full && tree.root.get(message.publish.topic()).is_none() {
+            return Stored::Full;
+        }
+        let mut node = &mut tree.root;
+        for level in message.publish.topic().split('/') {
+            if !node.children.contains_key(level) {
+                node.children.insert(level.into(), Node::default());
+            }
+            node = node.children.get_mut(level).expect("it was just put there");
+        }
+        if node.message.replace(Arc::clone(&message)).is_none() {
+            tree.count += 1;
+        }
+        Stored::Done
+    }
+
+    /// Forgets the message of a topic and says whether there was one.
+    pub(crate) fn remove(&self, topic: &str) -> bool {
+        let mut tree = self.tree.write();
+        let levels: Vec<&str> = topic.split('/').collect();
+        let removed = tree.root.remove(&levels);
+        tree.count -= usize::from(removed);
+        removed
+    }
+
+    /// Returns the message of a topic.
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<Retained>> {
+        self.tree.read().root.get(topic).cloned()
+    }
+
+    /// Returns the messages whose topics match a filter, at most `limit`, in no order.
+    pub(crate) fn matching(&self, filter: &str, limit: usize) -> Vec<Arc<Retained>> {
+        let levels: Vec<&str> = filter.split('/').collect();
+        let mut found = Vec::new();
+        self.tree.read().root.collect(&levels, true, limit, &mut found);
+        found
+    }
+
+    /// Forgets the messages that have expired and returns their number.
+    pub(crate) fn purge(&self, now_ms: i64) -> usize {
+        let mut expired = Vec::new();
+        self.tree.read().root.each(&mut |message| {
+            if message.expires_at_ms <= now_ms {
+                expired.push(message.publish.topic().to_owned());
+            }
+        });
+        expired.iter().filter(|topic| self.remove_expired(topic, now_ms)).count()
+    }
+
+    fn remove_expired(&self, topic: &str, now_ms: i64) -> bool {
+        let still = self.get(topic).is_some_and(|message| message.expires_at_ms <= now_ms);
+        still && self.remove(topic)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tree.read().count
+    }
+}
+
+/// The recursion is as deep as a topic has levels, which the broker limits to 1,024.
+impl Node {
+    fn get(&self, topic: &str) -> Option<&Arc<Retained>> {
+        let mut node = self;
+        for level in topic.split('/') {
+            node = node.children.get(level)?;
+        }
+        node.message.as_ref()
+    }
+
+    fn remove(&mut self, levels: &[&str]) -> bool {
+        let [level, rest @ ..] = levels else { return self.message.take().is_some() };
+        let Some(child) = self.children.get_mut(*level) else { return false };
+        let removed = child.remove(rest);
+        if child.message.is_none() && child.children.is_empty() {
+            self.children.remove(*level);
+            if self.children.is_empty() {
+                self.children = HashMap::default();
+            }
+        }
+        removed
+    }
+
+    fn each(&self, visit: &mut impl FnMut(&Arc<Retained>)) {
+        self.message.iter().for_each(&mut *visit);
+        self.children.values().for_each(|child| child.each(visit));
+    }
+
+    fn collect(&self, levels: &[&str], top: bool, limit: usize, found: &mut Vec<Arc<Retained>>) {
+        if found.len() >= limit {
+            return;
+        }
+        match levels {
+            [] => found.extend(self.message.clone()),
+            ["#"] => {
+                // `a/#` also matches `a`
+                if !top {
+                    found.extend(self.message.clone());
+                }
+                for child in self.below(top) {
+                    child.collect(levels, false, limit, found);
+                }
+            }
+            ["+", rest @ ..] => {
+                for child in self.below(top) {
+                    child.collect(rest, false, limit, found);
+                }
+            }
+            [level, rest @ ..] => {
+                if let Some(child) = self.children.get(*level) {
+                    child.collect(rest, false, limit, found);
+                }
+            }
+        }
+    }
+
+    /// Children that a wildcard matches: at the top, not those that begin with `$`.
+    fn below(&self, top: bool) -> impl Iterator<Item = &Node> {
+        let matched = self.children.iter().filter(move |(level, _)| !(top && level.starts_with('$')));
+        matched.map(|(_, child)| child)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_codec::PublishBuilder;
+    use engine_event::topic::matches;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn retained(topic: &str) -> Retained {
+        let publish = PublishBuilder { topic, payload: b"x", ..PublishBuilder::default() }.build();
+        Retained {
+            publish: publish.expect("a topic"),
+            received_at_ms: 0,
+            expires_at_ms: i64::MAX,
+            client_id: "c".into(),
+            publisher: 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_naive_matcher(
+            topics in proptest::collection::btree_set("(a|b|\\$x|)(/(a|b|)){0,3}", 0..20),
+            filters in proptest::collection::vec("(a|b|\\+|\\$x|)(/(a|b|\\+|)){0,3}(/#)?", 1..10),
+        ) {
+            let store = RetainedStore::default();
+            let topics: Vec<_> = topics.into_iter().filter(|topic| !topic.is_empty()).collect();
+            for topic in &topics {
+                store.store(retained(topic), 0);
+            }
+            for filter in filters.iter().map(String::as_str).chain(["#"]) {
+                let mut got: Vec<String> =
+                    store.matching(filter, 100).iter().map(|m| m.publish.topic().to_owned()).collect();
+                got.sort();
+                let want: Vec<_> =
+                    topics.iter().filter(|t| matches(filter.as_bytes(), t.as_bytes())).cloned().collect();
+                prop_assert_eq!(got, want, "filter {}", filter);
+            }
+            for topic in &topics {
+                prop_assert!(store.remove(topic));
+                prop_assert!(!store.remove(topic));
+            }
+            prop_assert_eq!(store.len(), 0);
+            prop_assert!(store.tree.read().root.children.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_limit_holds_for_new_topics_only() {
+        let store = RetainedStore::default();
+        assert_eq!(store.store(retained("a"), 1), Stored::Done);
+        assert_eq!(store.store(retained("b"), 1), Stored::Full);
+        assert_eq!(store.store(retained("a"), 1), Stored::Done);
+        assert_eq!(store.len(), 1);
+    }
+}

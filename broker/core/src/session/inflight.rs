@@ -1,0 +1,303 @@
+//! QoS 1 and 2 messages that a client has not acknowledged yet.
+
+use std::collections::VecDeque;
+
+use broker_codec::{PacketId, QoS};
+
+use super::Queued;
+
+/// The messages under way to one client, by packet identifier, in the order in which they were first sent.
+///
+/// An identifier is a place in a table, taken from a free list, so that one in flight is never given twice. The order
+/// of sending is a list through that table: identifiers say nothing about it.
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    slots: Vec<Slot>,
+    free: VecDeque<u16>,
+    first: u16,
+    last: u16,
+    /// The first message that the present connection has not been sent.
+    unsent: u16,
+    len: u16,
+    sent: u16,
+}
+
+#[derive(Debug)]
+struct Slot {
+    stage: Stage,
+    sent: bool,
+    previous: u16,
+    next: u16,
+}
+
+/// How far a delivery is.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // most are messages; a box for each would cost an allocation for each
+pub(crate) enum Stage {
+    /// The identifier is free.
+    Free,
+    /// PUBLISH goes, PUBACK or PUBREC is to come.
+    Publish(Queued),
+    /// PUBREC came, PUBREL goes, PUBCOMP is to come.
+    Release,
+}
+
+/// What goes out next of the messages that an earlier connection left behind.
+pub(crate) enum Resend<'a> {
+    /// A message, again.
+    Publish(PacketId, &'a Queued),
+    /// A PUBREL, again.
+    Release(PacketId),
+}
+
+const NIL: u16 = u16::MAX;
+
+impl Default for Inflight {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: VecDeque::new(), first: NIL, last: NIL, unsent: NIL, len: 0, sent: 0 }
+    }
+}
+
+impl Inflight {
+    /// Returns how many messages are under way or still to be sent again.
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Returns how many the present connection has been sent.
+    pub(crate) const fn sent(&self) -> u16 {
+        self.sent
+    }
+
+    /// Returns the identifier that the next message will have.
+    pub(crate) fn next_id(&self) -> PacketId {
+        let index = self.free.front().copied().unwrap_or(self.slots.len() as u16);
+        PacketId::new(index + 1).expect("one above an index is not zero")
+    }
+
+    /// Adds a message that goes out now, behind all others. There is room: fewer than 65,534 are under way.
+    pub(crate) fn push(&mut self, queued: Queued) -> PacketId {
+        let slot = Slot { stage: Stage::Publish(queued), sent: true, previous: self.last, next: NIL };
+        let index = match self.free.pop_front() {
+            Some(index) => {
+                self.slots[usize::from(index)] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u16 // fits: the window is below 65,535
+            }
+        };
+        match self.last {
+            NIL => self.first = index,
+            last => self.slots[usize::from(last)].next = index,
+        }
+        self.last = index;
+        self.len += 1;
+        self.sent += 1;
+        PacketId::new(index + 1).expect("one above an index is not zero")
+    }
+
+    /// Returns the stage of the delivery with that identifier.
+    pub(crate) fn stage(&self, id: PacketId) -> &Stage {
+        self.slots.get(usize::from(id.get() - 1)).map_or(&Stage::Free, |slot| &slot.stage)
+    }
+
+    /// Ends a delivery and frees its identifier.
+    pub(crate) fn remove(&mut self, id: PacketId) -> Stage {
+        let index = id.get() - 1;
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else { return Stage::Free };
+        let stage = std::mem::replace(&mut slot.stage, Stage::Free);
+        if matches!(stage, Stage::Free) {
+            return stage;
+        }
+        let (previous, next, sent) = (slot.previous, slot.next, slot.sent);
+        match previous {
+            NIL => self.first = next,
+            previous => self.slots[usize::from(previous)].next = next,
+        }
+        match next {
+            NIL => self.last = previous,
+            next => self.slots[usize::from(next)].previous = previous,
+        }
+        if self.unsent == index {
+            self.unsent = next;
+        }
+        self.len -= 1;
+        self.sent -= u16::from(sent);
+        self.free.push_back(index);
+        stage
+    }
+
+    /// Notes a PUBREC: the message itself is no longer needed.
+    pub(crate) fn release(&mut self, id: PacketId) {
+        if let Some(slot) = self.slots.get_mut(usize::from(id.get() - 1)) {
+            slot.stage = Stage::Release;
+        }
+    }
+
+    /// Starts over for a new connection: everything is to be sent again.
+    pub(crate) fn restart(&mut self) {
+        let mut at = self.first;
+        while at != NIL {
+            let slot = &mut self.slots[usize::from(at)];
+            slot.sent = false;
+            at = slot.next;
+        }
+        self.unsent = self.first;
+        self.sent = 0;
+    }
+
+    /// Says whether messages of an earlier connection are still to be sent.
+    pub(crate) const fn has_unsent(&self) -> bool {
+        self.unsent != NIL
+    }
+
+    /// Takes the next message of an earlier connection, if there is one that fits the window.
+    pub(crate) fn resend(&mut self, window: u16) -> Option<Resend<'_>> {
+        let index = self.unsent;
+        if index == NIL {
+            return None;
+        }
+        let slot = &mut self.slots[usize::from(index)];
+        if self.sent >= window && matches!(slot.stage, Stage::Publish(_)) {
+            return None;
+        }
+        slot.sent = true;
+        self.sent += 1;
+        self.unsent = slot.next;
+        let id = PacketId::new(index + 1).expect("one above an index is not zero");
+        match &self.slots[usize::from(index)].stage {
+            Stage::Publish(queued) => Some(Resend::Publish(id, queued)),
+            Stage::Release | Stage::Free => Some(Resend::Release(id)),
+        }
+    }
+
+    /// Gives back the messages that wait for a PUBACK or PUBREC, in order, and forgets all.
+    pub(crate) fn drain(&mut self) -> Vec<Queued> {
+        let mut drained = Vec::new();
+        let mut at = self.first;
+        while at != NIL {
+            let slot = &mut self.slots[usize::from(at)];
+            at = slot.next;
+            if let Stage::Publish(queued) = std::mem::replace(&mut slot.stage, Stage::Free) {
+                drained.push(queued);
+            }
+        }
+        *self = Self::default();
+        drained
+    }
+
+    /// Says whether a delivery waits for the acknowledgement of `qos`.
+    pub(crate) fn awaits(&self, id: PacketId, qos: QoS) -> bool {
+        matches!(self.stage(id), Stage::Publish(queued) if queued.qos == qos)
+    }
+
+    /// Gives unused memory back once nothing is under way.
+    pub(crate) fn trim(&mut self) {
+        if self.len == 0 && self.slots.capacity() > 0 {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use broker_codec::PublishBuilder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn queued(number: u32) -> Queued {
+        let payload = number.to_be_bytes();
+        let publish = PublishBuilder { topic: "t", payload: &payload, ..PublishBuilder::default() }.build();
+        Queued::new(publish.expect("valid"), QoS::AtLeastOnce)
+    }
+
+    fn number_of(queued: &Queued) -> u32 {
+        u32::from_be_bytes(queued.publish.payload_slice().try_into().expect("four bytes"))
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push,
+        Remove(usize),
+        Release(usize),
+        Restart,
+        Resend,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Push),
+            3 => any::<usize>().prop_map(Step::Remove),
+            2 => any::<usize>().prop_map(Step::Release),
+            1 => Just(Step::Restart),
+            3 => Just(Step::Resend),
+        ]
+    }
+
+    /// What is under way, by order of first sending: the identifier, and whether it was released and sent.
+    type Model = BTreeMap<u32, (PacketId, bool, bool)>;
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_model(steps in proptest::collection::vec(step(), 0..120), window in 1_u16..8) {
+            let mut inflight = Inflight::default();
+            let mut model = Model::new();
+            let mut next = 0;
+            for step in steps {
+                match step {
+                    Step::Push if !inflight.has_unsent() && inflight.sent() < window => {
+                        let id = inflight.push(queued(next));
+                        prop_assert!(model.values().all(|(used, ..)| *used != id), "{} was in use", id);
+                        model.insert(next, (id, false, true));
+                        next += 1;
+                    }
+                    Step::Remove(choice) | Step::Release(choice) if !model.is_empty() => {
+                        let (&number, &(id, ..)) = model.iter().nth(choice % model.len()).expect("in range");
+                        if matches!(step, Step::Remove(_)) {
+                            prop_assert!(!matches!(inflight.remove(id), Stage::Free));
+                            prop_assert!(matches!(inflight.remove(id), Stage::Free));
+                            model.remove(&number);
+                        } else {
+                            inflight.release(id);
+                            model.get_mut(&number).expect("is there").1 = true;
+                        }
+                    }
+                    Step::Restart => {
+                        inflight.restart();
+                        model.values_mut().for_each(|entry| entry.2 = false);
+                    }
+                    Step::Resend => {
+                        let sent = model.values().filter(|entry| entry.2).count();
+                        let want = model
+                            .iter_mut()
+                            .find(|(_, entry)| !entry.2)
+                            .filter(|(_, entry)| entry.1 || sent < usize::from(window));
+                        match (inflight.resend(window), want) {
+                            (Some(Resend::Publish(id, queued)), Some((number, entry))) => {
+                                prop_assert_eq!((id, number_of(queued), false), (entry.0, *number, entry.1));
+                                entry.2 = true;
+                            }
+                            (Some(Resend::Release(id)), Some((_, entry))) => {
+                                prop_assert_eq!((id, true), (entry.0, entry.1));
+                                entry.2 = true;
+                            }
+                            (None, None) => {}
+                            (got, want) => panic!("got {}, want {want:?}", got.is_some()),
+                        }
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(inflight.len(), model.len());
+                prop_assert_eq!(usize::from(inflight.sent()), model.values().filter(|entry| entry.2).count());
+            }
+            let left: Vec<u32> = inflight.drain().iter().map(number_of).collect();
+            let want: Vec<u32> = model.iter().filter(|(_, entry)| !entry.1).map(|(number, _)| *number).collect();
+            prop_assert_eq!(left, want);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Sessions: what is kept for a client id between connections.
+
+mod inflight;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use broker_codec::{Publish, QoS};
+use engine_event::Text;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::context::{ConnectionKey, Context};
+use crate::metrics::Metric;
+use crate::routes::Extras;
+pub(crate) use inflight::{Resend, Stage};
+pub(crate) use state::{Live, PendingWill, Profile, Remains, State, SubscriptionRecord};
+
+/// What is kept for a client id.
+///
+/// Locks, in the order in which they are taken: `control` of one session; the route table; members of a shared group;
+/// `state` of one session; retained messages.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: u64,
+    client_id: Text,
+    /// Held while a connection comes, goes, subscribes or unsubscribes, and while the event of it is handed over, so
+    /// that events of one client id come in the order in which things happened.
+    control: Mutex<()>,
+    traffic: Traffic,
+    state: Mutex<State>,
+}
+
+/// A message that waits for a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) publish: Publish,
+    pub(crate) extras: Option<Arc<Extras>>,
+    /// When it is no longer worth sending; `i64::MAX` is never.
+    pub(crate) expires_at_ms: i64,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+}
+
+/// Never: of an expiry time.
+pub(crate) const NEVER_MS: i64 = i64::MAX;
+
+impl Queued {
+    pub(crate) fn new(publish: Publish, qos: QoS) -> Self {
+        Self { publish, extras: None, expires_at_ms: NEVER_MS, qos, retain: false }
+    }
+}
+
+/// How well a session can take a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// Connected, and the message can go out at once.
+    Ready,
+    /// Connected, and there is room to wait.
+    Busy,
+    /// Not connected, and there is room to wait.
+    Away,
+}
+
+/// Why a session did not take a message.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) queued: Queued,
+}
+
+/// Traffic of a client since its session began; written by the thread of its connection.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received_bytes: AtomicU64,
+    pub(crate) received_packets: AtomicU64,
+    pub(crate) received_messages: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) sent_packets: AtomicU64,
+    pub(crate) sent_messages: AtomicU64,
+}
+
+impl Traffic {
+    /// Adds to a counter that no other thread adds to.
+    #[inline]
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+}
+
+/// From so many waiting messages on, a connected session is flushed before more is read.
+const URGENT_LEN: usize = 256;
+
+impl Session {
+    pub(crate) fn new(id: u64, client_id: Text, now_ms: i64) -> Self {
+        Self {
+            id,
+            client_id,
+            control: Mutex::new(()),
+            traffic: Traffic::default(),
+            state: Mutex::new(State::new(now_ms)),
+        }
+    }
+
+    /// Returns the number of the session, which no other has or had.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn client_id(&self) -> &Text {
+        &self.client_id
+    }
+
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    pub(crate) fn control(&self) -> MutexGuard<'_, ()> {
+        self.control.lock()
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Returns the state if the connection still owns the session.
+    #[inline]
+    pub(crate) fn state_for(&self, connection: ConnectionKey) -> Option<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        match &state.live {
+            Some(live) if live.outlet == connection => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Takes a message, whatever it costs the queue, and has the connection flush it.
+    #[inline]
+    pub(crate) fn deliver(&self, queued: Queued, incarnation: u32, context: &mut Context) {
+        let mut state = self.state.lock();
+        if state.incarnation == incarnation {
+            state.enqueue(queued, context);
+        }
+    }
+
+    /// Takes a message if the session is of that rank now, or without a rank, if it has room at all.
+    pub(crate) fn offer(
+        &self,
+        queued: Queued,
+        incarnation: u32,
+        rank: Option<Rank>,
+        context: &mut Context,
+    ) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        let found = state.rank(&queued, context);
+        if state.incarnation != incarnation || found.is_none() || rank.is_some_and(|rank| found != Some(rank))
+        {
+            return Err(Refused { queued });
+        }
+        state.enqueue(queued, context);
+        Ok(())
+    }
+}
+
+impl State {
+    /// Says how well a message could be taken; not at all when it would cost another message its place.
+    fn rank(&self, queued: &Queued, context: &Context) -> Option<Rank> {
+        let room = self.queue.len() < context.limits.max_len;
+        match &self.live {
+            Some(live) => {
+                let window = usize::from(live.window.saturating_sub(self.inflight.sent()));
+                let fits = queued.qos == QoS::AtMostOnce || self.queue.len() < window;
+                if !live.takes(queued) {
+                    None
+                } else if !live.blocked && fits {
+                    Some(Rank::Ready)
+                } else {
+                    room.then_some(Rank::Busy)
+                }
+            }
+            None if self.ended => None,
+            None if queued.qos == QoS::AtMostOnce && !context.limits.offline_qos0 => None,
+            None => room.then_some(Rank::Away),
+        }
+    }
+
+    /// Puts a message at the end of the queue, makes room as the policy says, and has the connection flush it.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, queued: Queued, context: &mut Context) {
+        let limits = context.limits;
+        let on_its_way = match &mut self.live {
+            Some(live) => {
+                if !live.scheduled {
+                    live.scheduled = true;
+                    context.schedule(live.outlet);
+                }
+                !live.blocked && self.inflight.sent() < live.window
+            }
+            None => {
+                if queued.qos == QoS::AtMostOnce && !limits.offline_qos0 {
+                    self.count_drop(Metric::DeliveryDroppedQos0, context);
+                    return;
+                }
+                false
+            }
+        };
+        let len = self.queue.len();
+        if len >= URGENT_LEN && on_its_way {
+            context.set_urgent();
+        }
+        let max_len = if on_its_way { limits.max_len.saturating_add(ON_ITS_WAY_LEN) } else { limits.max_len };
+        let size = queued.publish.frame_len();
+        if len >= max_len || self.queue_bytes + size > limits.max_bytes {
+            self.make_room(queued, size, max_len, context);
+            return;
+        }
+        self.queue_bytes += size;
+        self.queue.push_back(queued);
+    }
+}
+
+/// So many messages may be between a publisher's thread and the next flush without counting as waiting.
+const ON_ITS_WAY_LEN: usize = 16 * 1024;

@@ -1,0 +1,208 @@
+//! The changing part of a session.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use broker_codec::{MAX_PACKET_SIZE, PacketId, Peer, Publish, QoS, SubscriptionOptions, Version};
+use engine_event::Text;
+use foldhash::fast::RandomState;
+
+use super::Queued;
+use super::inflight::Inflight;
+use crate::access::Identity;
+use crate::config::QueueOverflow;
+use crate::context::{ConnectionKey, Context};
+use crate::metrics::Metric;
+
+/// The changing part of a session.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Grows when the session of the client id starts anew: a route of an earlier one delivers nothing.
+    pub(crate) incarnation: u32,
+    /// The session is no longer in the registry.
+    pub(crate) ended: bool,
+    /// The connection that owns the session.
+    pub(crate) live: Option<Live>,
+    /// Who the present or last connection is.
+    pub(crate) profile: Option<Arc<Profile>>,
+    pub(crate) created_at_ms: i64,
+    pub(crate) disconnected_at_ms: i64,
+    pub(crate) expiry_interval_s: u32,
+    pub(crate) subscriptions: HashMap<Box<str>, SubscriptionRecord, RandomState>,
+    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queue_bytes: usize,
+    /// Messages that the queue had no room for.
+    pub(crate) dropped: u64,
+    pub(crate) inflight: Inflight,
+    /// QoS 2 messages of the client that were published and wait for their PUBREL.
+    pub(crate) awaiting_release: Vec<PacketId>,
+    pub(crate) will: Option<Box<PendingWill>>,
+}
+
+/// A connection that owns a session.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) outlet: ConnectionKey,
+    /// Unacknowledged messages that it takes.
+    pub(crate) window: u16,
+    pub(crate) max_packet_size: u32,
+    /// It will look into the queue without being told again.
+    pub(crate) scheduled: bool,
+    /// Its socket takes nothing at the moment.
+    pub(crate) blocked: bool,
+}
+
+impl Live {
+    /// Says whether a message may be small enough. Only a rough look; what is sent is measured exactly.
+    pub(crate) fn takes(&self, queued: &Queued) -> bool {
+        self.max_packet_size == MAX_PACKET_SIZE || queued.publish.frame_len() <= self.max_packet_size as usize
+    }
+}
+
+/// Who a connection is: fixed from its CONNECT on.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    /// The number of the connection.
+    pub(crate) number: u64,
+    pub(crate) username: Option<Text>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) listener: Arc<str>,
+    pub(crate) peer: Peer,
+    pub(crate) bridge: bool,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) receive_maximum: u16,
+    pub(crate) connected_at_ms: i64,
+    pub(crate) identity: Identity,
+}
+
+impl Profile {
+    pub(crate) fn version(&self) -> Version {
+        self.peer.version
+    }
+}
+
+/// A subscription as the session knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubscriptionRecord {
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: Option<u32>,
+}
+
+/// A will that may have to be published.
+#[derive(Debug)]
+pub(crate) struct PendingWill {
+    pub(crate) publish: Publish,
+    pub(crate) delay_s: u32,
+}
+
+impl State {
+    pub(crate) fn new(now_ms: i64) -> Self {
+        Self {
+            incarnation: 0,
+            ended: false,
+            live: None,
+            profile: None,
+            created_at_ms: now_ms,
+            disconnected_at_ms: 0,
+            expiry_interval_s: 0,
+            subscriptions: HashMap::default(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            dropped: 0,
+            inflight: Inflight::default(),
+            awaiting_release: Vec::new(),
+            will: None,
+        }
+    }
+
+    /// Starts the session anew and returns what the old one leaves to others: its subscriptions, and the messages
+    /// that it was not sent or did not acknowledge.
+    pub(crate) fn reset(&mut self, now_ms: i64) -> Remains {
+        let undelivered = self.inflight.drain();
+        let mut messages: Vec<Queued> = undelivered
+            .into_iter()
+            // a QoS 2 delivery that was started must not go to anyone else
+            .filter(|queued| queued.qos != QoS::ExactlyOnce)
+            .collect();
+        messages.extend(std::mem::take(&mut self.queue));
+        let subscriptions = std::mem::take(&mut self.subscriptions);
+        let live = self.live.take();
+        let profile = self.profile.take();
+        *self = Self {
+            incarnation: self.incarnation.wrapping_add(1),
+            ended: self.ended,
+            live,
+            profile,
+            will: self.will.take(),
+            ..Self::new(now_ms)
+        };
+        Remains { filters: subscriptions.into_keys().collect(), messages }
+    }
+
+    /// Makes room for a message, or drops it.
+    #[cold]
+    pub(super) fn make_room(&mut self, queued: Queued, size: usize, max_len: usize, context: &Context) {
+        if context.limits.overflow == QueueOverflow::DropNewest || size > context.limits.max_bytes {
+            self.count_drop(Metric::DeliveryDroppedQueueFull, context);
+            return;
+        }
+        while self.queue.len() >= max_len || self.queue_bytes + size > context.limits.max_bytes {
+            if self.dequeue().is_none() {
+                break;
+            }
+            self.count_drop(Metric::DeliveryDroppedQueueFull, context);
+        }
+        self.queue_bytes += size;
+        self.queue.push_back(queued);
+    }
+
+    /// Takes the first waiting message.
+    #[inline]
+    pub(crate) fn dequeue(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.queue_bytes -= queued.publish.frame_len();
+        Some(queued)
+    }
+
+    /// Puts a retained message at the end of the queue: those of a new subscription have a limit of their own.
+    pub(crate) fn enqueue_retained(&mut self, queued: Queued, context: &mut Context) {
+        self.queue_bytes += queued.publish.frame_len();
+        self.queue.push_back(queued);
+        self.schedule_waiting(context);
+    }
+
+    /// Has the connection look into the queue if there is something in it.
+    pub(crate) fn schedule_waiting(&mut self, context: &mut Context) {
+        if self.queue.is_empty() && !self.inflight.has_unsent() {
+            return;
+        }
+        if let Some(live) = &mut self.live
+            && !live.scheduled
+        {
+            live.scheduled = true;
+            context.schedule(live.outlet);
+        }
+    }
+
+    /// Drops the QoS 0 messages that wait.
+    pub(crate) fn forget_qos0(&mut self) {
+        let kept = |queued: &Queued| queued.qos != QoS::AtMostOnce;
+        self.queue.retain(kept);
+        self.queue_bytes = self.queue.iter().map(|queued| queued.publish.frame_len()).sum();
+    }
+
+    pub(super) fn count_drop(&mut self, why: Metric, context: &Context) {
+        self.dropped += 1;
+        context.count(Metric::DeliveryDropped, 1);
+        context.count(why, 1);
+    }
+}
+
+/// What an ended session leaves to others.
+pub(crate) struct Remains {
+    pub(crate) filters: Vec<Box<str>>,
+    pub(crate) messages: Vec<Queued>,
+}
