@@ -1,0 +1,18 @@
+//! The broker's sockets: listeners, and connections on worker threads.
+//!
+//! [`Server::start`] opens the listeners and starts the workers. Each worker is a thread with a runtime of its own that
+//! owns its connections for life; nothing else runs there, so that slow work elsewhere never delays the broker.
+//!
+//! What a worker does in one turn: every connection that has something to read is read once, all its complete packets
+//! are handled, and messages are put into the queues of their receivers. Then every connection that has something to
+//! send is flushed with one write. So what comes in together goes out together, and a single message goes out at once.
+
+mod config;
+mod link;
+mod mailbox;
+mod server;
+mod wheel;
+mod worker;
+
+pub use config::{ListenerConfig, ServerConfig};
+pub use server::{Server, StartError};

@@ -1,0 +1,144 @@
+//! One connection on its worker: reading, writing, lingering.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::time::Duration;
+
+use broker_codec::Decoder;
+use broker_core::{Connection, ConnectionKey, Outgoing};
+use socket2::SockRef;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::task::AbortHandle;
+
+use crate::mailbox::Ticket;
+
+/// A connection and its socket.
+pub(crate) struct Link {
+    pub(crate) key: ConnectionKey,
+    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) state: RefCell<LinkState>,
+    /// The tick of the last packet.
+    pub(crate) last_seen: Cell<u32>,
+    /// Ticks without a packet after which the connection ends; 0 for never.
+    pub(crate) silence_limit: Cell<u32>,
+    /// The task that reads.
+    pub(crate) reading: Cell<Option<AbortHandle>>,
+    _ticket: Ticket,
+}
+
+/// What changes with every packet.
+pub(crate) struct LinkState {
+    pub(crate) connection: Connection,
+    pub(crate) decoder: Decoder,
+    /// What could not be written yet.
+    pub(crate) out: Outgoing,
+    /// The start of a packet whose rest is still to come.
+    pub(crate) tail: Vec<u8>,
+    /// How many bytes the packet in `tail` needs before it is worth looking at again.
+    pub(crate) needed: usize,
+    /// In the list of those to be flushed.
+    pub(crate) listed: bool,
+    /// In the list of those whose acknowledgements are held back.
+    pub(crate) holds_acks: bool,
+    /// The task that waits until the socket takes more.
+    pub(crate) draining: Option<AbortHandle>,
+    pub(crate) closed: bool,
+}
+
+/// How far writing came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Everything is out.
+    All,
+    /// The socket takes nothing more for now.
+    Blocked,
+}
+
+/// Pieces that one write takes.
+const SLICES_MAX: usize = 64;
+
+impl Link {
+    pub(crate) fn new(
+        key: ConnectionKey,
+        writer: OwnedWriteHalf,
+        connection: Connection,
+        decoder: Decoder,
+        ticket: Ticket,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            key,
+            writer,
+            state: RefCell::new(LinkState {
+                connection,
+                decoder,
+                out: Outgoing::default(),
+                tail: Vec::new(),
+                needed: 0,
+                listed: false,
+                holds_acks: false,
+                draining: None,
+                closed: false,
+            }),
+            last_seen: Cell::new(0),
+            silence_limit: Cell::new(0),
+            reading: Cell::new(None),
+            _ticket: ticket,
+        })
+    }
+
+    /// Writes as much as the socket takes and returns the number of bytes too.
+    pub(crate) fn write(&self, out: &mut Outgoing) -> io::Result<(Written, usize)> {
+        let mut total = 0;
+        while !out.is_empty() {
+            let result = match out.contiguous() {
+                Some(bytes) => self.writer.try_write(bytes),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    let filled = out.slices(&mut slices);
+                    self.writer.try_write_vectored(&slices[..filled])
+                }
+            };
+            match result {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    total += count;
+                    out.advance(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok((Written::Blocked, total)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((Written::All, total))
+    }
+
+    /// Sends the last bytes and gives the peer a moment to read them.
+    ///
+    /// A socket that is closed with unread bytes in it resets the connection, and the peer never sees why.
+    pub(crate) async fn linger(self: Rc<Self>) {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let _ = tokio::time::timeout(LIMIT, async {
+            let mut out = std::mem::take(&mut self.state.borrow_mut().out);
+            while let Ok((Written::Blocked, _)) = self.write(&mut out) {
+                if self.writer.writable().await.is_err() {
+                    return;
+                }
+            }
+            if SockRef::from(self.writer.as_ref()).shutdown(std::net::Shutdown::Write).is_err() {
+                return;
+            }
+            let stream = self.writer.as_ref();
+            let mut rest = [0; 1024];
+            while stream.readable().await.is_ok() {
+                match stream.try_read(&mut rest) {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        })
+        .await;
+    }
+}

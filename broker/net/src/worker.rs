@@ -1,0 +1,297 @@
+//! A thread that owns connections.
+
+mod flush;
+mod read;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_codec::Decoder;
+use broker_core::{Broker, CloseReason, Connection, ConnectionKey, Context, Endpoints, Flow};
+use slab::Slab;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, spawn_local};
+use tracing::{debug, warn};
+
+use crate::link::Link;
+use crate::mailbox::{Mail, Mailboxes, Stop, Ticket};
+use crate::wheel::Wheel;
+
+/// What belongs to one worker thread. Nothing of it is shared with another.
+pub(crate) struct Worker {
+    index: u16,
+    broker: Arc<Broker>,
+    mailboxes: Arc<Mailboxes>,
+    idle_ticks: u32,
+    context: RefCell<Context>,
+    links: RefCell<Slab<Rc<Link>>>,
+    next_generation: Cell<u32>,
+    /// One buffer to read into, for all connections.
+    read_buffer: RefCell<Box<[u8]>>,
+    /// Buffers to write from, not in use.
+    spare_buffers: RefCell<Vec<Vec<u8>>>,
+    /// Connections to be flushed after what is ready now has been read.
+    to_flush: RefCell<Vec<Rc<Link>>>,
+    flush_wanted: Notify,
+    /// Connections whose acknowledgements are held back by rules.
+    holding: RefCell<Vec<Rc<Link>>>,
+    wheel: RefCell<Wheel<(u32, u32)>>,
+    lingering: RefCell<JoinSet<()>>,
+}
+
+/// Length of a tick of the wheel.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Ticks after which routes and retained messages are looked through.
+const SWEEP_TICKS: u32 = 40;
+
+/// Bytes read at once.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+impl Worker {
+    pub(crate) fn new(
+        index: u16,
+        broker: Arc<Broker>,
+        mailboxes: Arc<Mailboxes>,
+        idle_timeout: Duration,
+    ) -> Rc<Self> {
+        let context = broker.worker_context();
+        Rc::new(Self {
+            index,
+            broker,
+            mailboxes,
+            idle_ticks: ticks(idle_timeout.as_millis() as u64),
+            context: RefCell::new(context),
+            links: RefCell::default(),
+            next_generation: Cell::new(0),
+            read_buffer: RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice()),
+            spare_buffers: RefCell::default(),
+            to_flush: RefCell::default(),
+            flush_wanted: Notify::new(),
+            holding: RefCell::default(),
+            wheel: RefCell::new(Wheel::new()),
+            lingering: RefCell::new(JoinSet::new()),
+        })
+    }
+
+    /// Runs until it is told to stop, and calls `on_stop` before it ends its connections.
+    pub(crate) async fn run_with(self: Rc<Self>, on_stop: impl FnOnce()) {
+        let flusher = spawn_local(Rc::clone(&self).run_flusher());
+        let ticker = spawn_local(Rc::clone(&self).run_ticker());
+        let stop = loop {
+            let mail = self.mailboxes.of(self.index).take().await;
+            if let Some(stop) = self.handle_mail(mail) {
+                break stop;
+            }
+        };
+        on_stop();
+        flusher.abort();
+        ticker.abort();
+        self.stop(stop.grace).await;
+        let _ = stop.done.send(()); // who waits may have gone
+    }
+
+    fn handle_mail(self: &Rc<Self>, mail: Mail) -> Option<Stop> {
+        self.start_batch();
+        for accepted in mail.sockets {
+            match TcpStream::from_std(accepted.socket) {
+                Ok(socket) => self.adopt(socket, accepted.endpoints, accepted.ticket),
+                Err(error) => warn!(%error, "cannot take a new connection"),
+            }
+        }
+        for key in mail.flush {
+            self.list_key(key);
+        }
+        for (key, reason) in mail.close {
+            if let Some(link) = self.link(key) {
+                self.close(&link, reason);
+            }
+        }
+        for (key, ack, settled) in mail.settled {
+            if let Some(link) = self.link(key) {
+                self.step(&link, |connection, context, out| connection.settled(ack, settled, context, out));
+            }
+        }
+        self.finish_batch();
+        mail.stop
+    }
+
+    /// Takes a new connection in.
+    pub(crate) fn adopt(self: &Rc<Self>, socket: TcpStream, endpoints: Endpoints, ticket: Ticket) {
+        if let Err(error) = socket.set_nodelay(true) {
+            debug!(%error, "connection broke before it was taken");
+            return;
+        }
+        let (reader, writer) = socket.into_split();
+        let mut links = self.links.borrow_mut();
+        let entry = links.vacant_entry();
+        let generation = self.next_generation.get();
+        self.next_generation.set(generation.wrapping_add(1));
+        let key = ConnectionKey { worker: self.index, slot: entry.key() as u32, generation };
+        let connection = Connection::new(Arc::clone(&self.broker), key, endpoints);
+        let decoder = Decoder::server(self.broker.config().max_packet_size);
+        let link = Link::new(key, writer, connection, decoder, ticket);
+        entry.insert(Rc::clone(&link));
+        drop(links);
+        self.watch(&link, self.idle_ticks);
+        let task = spawn_local(Rc::clone(self).run_link(Rc::clone(&link), reader));
+        link.reading.set(Some(task.abort_handle()));
+    }
+
+    fn link(&self, key: ConnectionKey) -> Option<Rc<Link>> {
+        self.links.borrow().get(key.slot as usize).filter(|link| link.key == key).cloned()
+    }
+
+    /// Sets after how many ticks without a packet a connection ends.
+    fn watch(&self, link: &Link, silence_limit: u32) {
+        let mut wheel = self.wheel.borrow_mut();
+        link.last_seen.set(wheel.now());
+        link.silence_limit.set(silence_limit);
+        if silence_limit > 0 {
+            let due = wheel.now().wrapping_add(silence_limit);
+            wheel.add(due, (link.key.slot, link.key.generation));
+        }
+    }
+
+    /// Does something with a connection outside of its reading, and what follows from it.
+    fn step(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        act: impl FnOnce(&mut Connection, &mut Context, &mut broker_core::Outgoing) -> Flow,
+    ) {
+        let flow = {
+            let state = &mut *link.state.borrow_mut();
+            if state.closed {
+                return;
+            }
+            act(&mut state.connection, &mut self.context.borrow_mut(), &mut state.out)
+        };
+        self.list(link);
+        if matches!(flow, Flow::Close) {
+            self.finish(link, true);
+        }
+    }
+
+    /// Ends a connection for a reason of ours.
+    pub(crate) fn close(self: &Rc<Self>, link: &Rc<Link>, reason: CloseReason) {
+        {
+            let state = &mut *link.state.borrow_mut();
+            if state.closed {
+                return;
+            }
+            state.connection.close(reason, &mut self.context.borrow_mut(), &mut state.out);
+        }
+        self.finish(link, reason != CloseReason::TcpClosed);
+    }
+
+    /// Lets go of a connection that has ended; `lingers` when the peer should see the last packet.
+    fn finish(self: &Rc<Self>, link: &Rc<Link>, lingers: bool) {
+        {
+            let mut state = link.state.borrow_mut();
+            if std::mem::replace(&mut state.closed, true) {
+                return;
+            }
+            if let Some(draining) = state.draining.take() {
+                draining.abort();
+            }
+        }
+        self.links.borrow_mut().try_remove(link.key.slot as usize);
+        if let Some(reading) = link.reading.take() {
+            reading.abort();
+        }
+        if lingers {
+            let mut lingering = self.lingering.borrow_mut();
+            while lingering.try_join_next().is_some() {}
+            lingering.spawn_local(Rc::clone(link).linger());
+        }
+    }
+
+    async fn run_ticker(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ticks_to_sweep = SWEEP_TICKS;
+        loop {
+            interval.tick().await;
+            self.start_batch();
+            self.end_silent();
+            self.expire_acks();
+            if self.index == 0 {
+                self.broker.run_timers(&mut self.context.borrow_mut());
+            }
+            ticks_to_sweep -= 1;
+            if ticks_to_sweep == 0 {
+                ticks_to_sweep = SWEEP_TICKS;
+                self.context.borrow_mut().forget_stale_routes(&self.broker);
+                if self.index == 0 {
+                    self.broker.purge_retained();
+                }
+            }
+            self.finish_batch();
+        }
+    }
+
+    /// Ends the connections that have been silent for too long.
+    fn end_silent(self: &Rc<Self>) {
+        let due = self.wheel.borrow_mut().turn();
+        for (slot, generation) in due {
+            let Some(link) = self.link(ConnectionKey { worker: self.index, slot, generation }) else {
+                continue;
+            };
+            let limit = link.silence_limit.get();
+            if limit == 0 {
+                continue;
+            }
+            let now = self.wheel.borrow().now();
+            let due = link.last_seen.get().wrapping_add(limit);
+            // ticks wrap around: what is due lies in the past half
+            if now.wrapping_sub(due) < u32::MAX / 2 {
+                let is_open = link.state.borrow().connection.is_open();
+                self.close(
+                    &link,
+                    if is_open { CloseReason::KeepAliveTimeout } else { CloseReason::IdleTimeout },
+                );
+            } else {
+                self.wheel.borrow_mut().add(due, (slot, generation));
+            }
+        }
+    }
+
+    fn expire_acks(self: &Rc<Self>) {
+        if self.holding.borrow().is_empty() {
+            return;
+        }
+        for link in std::mem::take(&mut *self.holding.borrow_mut()) {
+            self.step(&link, |connection, context, out| connection.expire_acks(context, out));
+            let mut state = link.state.borrow_mut();
+            state.holds_acks = !state.closed && state.connection.has_held_acks();
+            if state.holds_acks {
+                self.holding.borrow_mut().push(Rc::clone(&link));
+            }
+        }
+    }
+
+    async fn stop(self: Rc<Self>, grace: Duration) {
+        self.start_batch();
+        let links: Vec<Rc<Link>> = self.links.borrow().iter().map(|(_, link)| Rc::clone(link)).collect();
+        for link in links {
+            self.flush_link(&link);
+            self.close(&link, CloseReason::ServerShutdown);
+        }
+        self.finish_batch();
+        self.flush_all();
+        let mut lingering = std::mem::take(&mut *self.lingering.borrow_mut());
+        let all = async { while lingering.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            warn!("some clients did not read their last packets in time");
+        }
+    }
+}
+
+/// Milliseconds as ticks: never early, whatever part of a tick has passed.
+pub(crate) fn ticks(milliseconds: u64) -> u32 {
+    let ticks = milliseconds.div_ceil(TICK.as_millis() as u64) + 1;
+    u32::try_from(ticks).unwrap_or(u32::MAX / 4)
+}

@@ -1,0 +1,181 @@
+//! Sending what waits.
+
+use std::rc::Rc;
+
+use broker_core::{CloseReason, ConnectionKey, Outgoing};
+use tokio::task::spawn_local;
+
+use super::Worker;
+use crate::link::{Link, Written};
+
+/// Bytes gathered for one write.
+const ROOM_BYTES: usize = 64 * 1024;
+
+/// Buffers kept for the next flush, and the size up to which they are kept.
+const SPARE_BUFFERS: usize = 16;
+const SPARE_BUFFER_BYTES: usize = 256 * 1024;
+
+impl Worker {
+    /// Sets the time for a batch of work.
+    pub(super) fn start_batch(&self) {
+        let now_ms = self.broker.now_ms();
+        self.context.borrow_mut().set_now_ms(now_ms);
+    }
+
+    /// Lists the connections that a batch of work has given something to send, here and on other workers.
+    pub(super) fn finish_batch(&self) {
+        let scheduled = {
+            let mut context = self.context.borrow_mut();
+            if !context.has_scheduled() {
+                return;
+            }
+            context.take_scheduled()
+        };
+        if self.mailboxes.len() == 1 {
+            scheduled.iter().for_each(|key| self.list_key(*key));
+        } else {
+            self.distribute(&scheduled);
+        }
+        self.context.borrow_mut().reuse_scheduled(scheduled);
+    }
+
+    fn distribute(&self, scheduled: &[ConnectionKey]) {
+        for worker in 0..self.mailboxes.len() as u16 {
+            let mut keys = scheduled.iter().filter(|key| key.worker == worker).peekable();
+            if worker == self.index {
+                keys.for_each(|key| self.list_key(*key));
+            } else if keys.peek().is_some() {
+                self.mailboxes.of(worker).put(|mail| mail.flush.extend(keys));
+            }
+        }
+    }
+
+    pub(super) fn list_key(&self, key: ConnectionKey) {
+        if let Some(link) = self.links.borrow().get(key.slot as usize).filter(|link| link.key == key) {
+            self.list(link);
+        }
+    }
+
+    /// Has a connection flushed once what is ready now has been read.
+    pub(super) fn list(&self, link: &Rc<Link>) {
+        let mut state = link.state.borrow_mut();
+        if state.listed || state.closed {
+            return;
+        }
+        state.listed = true;
+        drop(state);
+        let mut to_flush = self.to_flush.borrow_mut();
+        to_flush.push(Rc::clone(link));
+        if to_flush.len() == 1 {
+            self.flush_wanted.notify_one();
+        }
+    }
+
+    /// Flushes when something is listed. It is woken by who lists, and so runs behind every task that is ready.
+    pub(super) async fn run_flusher(self: Rc<Self>) {
+        loop {
+            self.flush_wanted.notified().await;
+            self.start_batch();
+            self.flush_all();
+        }
+    }
+
+    /// Flushes every connection that is listed.
+    pub(super) fn flush_all(self: &Rc<Self>) {
+        let mut links = std::mem::take(&mut *self.to_flush.borrow_mut());
+        for link in links.drain(..) {
+            self.flush_link(&link);
+        }
+        let mut to_flush = self.to_flush.borrow_mut();
+        if to_flush.is_empty() {
+            *to_flush = links; // for its memory
+        } else if !to_flush.is_empty() {
+            self.flush_wanted.notify_one();
+        }
+    }
+
+    /// Writes what a connection has to send, as far as its socket takes it.
+    pub(super) fn flush_link(self: &Rc<Self>, link: &Rc<Link>) {
+        let broken = {
+            let state = &mut *link.state.borrow_mut();
+            state.listed = false;
+            if state.closed || state.draining.is_some() {
+                return;
+            }
+            let mut out = std::mem::take(&mut state.out);
+            if out.is_unused() {
+                out = Outgoing::with_buffer(self.spare_buffers.borrow_mut().pop().unwrap_or_default());
+            }
+            let mut sent = 0;
+            let broken = loop {
+                let more = state.connection.fill(ROOM_BYTES, &mut self.context.borrow_mut(), &mut out);
+                match link.write(&mut out) {
+                    Ok((Written::All, count)) => {
+                        sent += count;
+                        if !more {
+                            break false;
+                        }
+                    }
+                    Ok((Written::Blocked, count)) => {
+                        sent += count;
+                        state.connection.block();
+                        let task = spawn_local(Rc::clone(self).drain(Rc::clone(link)));
+                        state.draining = Some(task.abort_handle());
+                        break false;
+                    }
+                    Err(_) => break true,
+                }
+            };
+            state.connection.count_sent_bytes(sent as u64, &self.context.borrow());
+            if out.is_empty() {
+                self.keep_buffer(out);
+            } else {
+                state.out = out;
+            }
+            broken
+        };
+        if broken {
+            self.close(link, CloseReason::TcpClosed);
+            self.finish_batch();
+        }
+    }
+
+    fn keep_buffer(&self, out: Outgoing) {
+        let buffer = out.into_buffer();
+        let mut spare = self.spare_buffers.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BUFFER_BYTES {
+            spare.push(buffer);
+        }
+    }
+
+    /// Waits until the socket takes more, as often as it needs.
+    async fn drain(self: Rc<Self>, link: Rc<Link>) {
+        loop {
+            let broken = link.writer.writable().await.is_err();
+            let result = {
+                let state = &mut *link.state.borrow_mut();
+                if broken { Err(std::io::ErrorKind::BrokenPipe.into()) } else { link.write(&mut state.out) }
+            };
+            match result {
+                Ok((written, count)) => {
+                    self.start_batch();
+                    let state = &mut *link.state.borrow_mut();
+                    state.connection.count_sent_bytes(count as u64, &self.context.borrow());
+                    if written == Written::Blocked {
+                        continue;
+                    }
+                    state.draining = None;
+                }
+                Err(_) => {
+                    link.state.borrow_mut().draining = None;
+                    self.start_batch();
+                    self.close(&link, CloseReason::TcpClosed);
+                    self.finish_batch();
+                    return;
+                }
+            }
+            self.flush_link(&link);
+            return;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Reading and handling packets.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use broker_codec::Step;
+use broker_core::{CloseReason, Flow, Identity, Refusal};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio_util::io::poll_read_buf;
+
+use super::{READ_BUFFER_BYTES, Worker, ticks};
+use crate::link::{Link, LinkState};
+
+/// What comes after a read.
+enum Next {
+    Read,
+    /// Read again, but not before others had their turn.
+    Yield,
+    Authenticate(Pin<Box<dyn Future<Output = Result<Identity, Refusal>> + Send>>),
+    /// The client or the broker has ended the connection.
+    Close {
+        lingers: bool,
+    },
+    /// The network connection is gone.
+    Broken,
+}
+
+/// A tail beyond this is read into directly instead of being copied before each read.
+const TAIL_IN_PLACE_BYTES: usize = 8 * 1024;
+
+/// The most that is reserved for a packet before its bytes have come.
+const RESERVE_BYTES: usize = 256 * 1024;
+
+impl Worker {
+    /// Reads from a connection until it ends.
+    pub(super) async fn run_link(self: Rc<Self>, link: Rc<Link>, mut reader: OwnedReadHalf) {
+        loop {
+            match poll_fn(|task| self.poll_link(task, &link, &mut reader)).await {
+                Next::Read => {}
+                Next::Yield => tokio::task::yield_now().await,
+                Next::Authenticate(future) => {
+                    let result = future.await;
+                    self.start_batch();
+                    self.step(&link, |connection, context, out| {
+                        connection.authenticated(result, context, out)
+                    });
+                    self.after_connect(&link);
+                    if link.state.borrow().closed {
+                        return;
+                    }
+                    if let Next::Close { lingers } = self.handle_tail(&link) {
+                        self.finish(&link, lingers);
+                    }
+                    self.finish_batch();
+                }
+                Next::Close { lingers } => {
+                    self.finish(&link, lingers);
+                    self.finish_batch();
+                    return;
+                }
+                Next::Broken => {
+                    self.start_batch();
+                    self.close(&link, CloseReason::TcpClosed);
+                    self.finish_batch();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll_link(
+        self: &Rc<Self>,
+        task: &mut TaskContext<'_>,
+        link: &Rc<Link>,
+        reader: &mut OwnedReadHalf,
+    ) -> Poll<Next> {
+        let tail_len = link.state.borrow().tail.len();
+        if tail_len >= TAIL_IN_PLACE_BYTES {
+            return self.poll_large(task, link, reader);
+        }
+        let mut buffer = self.read_buffer.borrow_mut();
+        let mut filled = ReadBuf::new(&mut buffer[tail_len..]);
+        match Pin::new(reader).poll_read(task, &mut filled) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Next::Broken),
+            Poll::Ready(Ok(())) => {}
+        }
+        let count = filled.filled().len();
+        if count == 0 {
+            return Poll::Ready(Next::Broken);
+        }
+        self.start_batch();
+        {
+            let mut state = link.state.borrow_mut();
+            buffer[..tail_len].copy_from_slice(&state.tail);
+            state.tail = Vec::new();
+        }
+        let next = self.handle_bytes(link, &buffer[..tail_len + count], count);
+        self.finish_batch();
+        let was_full = tail_len + count == READ_BUFFER_BYTES;
+        Poll::Ready(if was_full && matches!(next, Next::Read) { Next::Yield } else { next })
+    }
+
+    /// Reads the rest of a large packet to where its start is.
+    fn poll_large(
+        self: &Rc<Self>,
+        task: &mut TaskContext<'_>,
+        link: &Rc<Link>,
+        reader: &mut OwnedReadHalf,
+    ) -> Poll<Next> {
+        let count = {
+            let state = &mut *link.state.borrow_mut();
+            let missing = state.needed.saturating_sub(state.tail.len());
+            state.tail.reserve_exact(missing.clamp(TAIL_IN_PLACE_BYTES, RESERVE_BYTES.max(state.tail.len())));
+            match poll_read_buf(Pin::new(reader), task, &mut state.tail) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_) | Ok(0)) => return Poll::Ready(Next::Broken),
+                Poll::Ready(Ok(count)) => count,
+            }
+        };
+        self.start_batch();
+        let next = if link.state.borrow().tail.len() < link.state.borrow().needed {
+            link.last_seen.set(self.wheel.borrow().now());
+            link.state.borrow().connection.count_traffic(count as u64, 0, &self.context.borrow());
+            Next::Read
+        } else {
+            let bytes = std::mem::take(&mut link.state.borrow_mut().tail);
+            self.handle_bytes(link, &bytes, count)
+        };
+        self.finish_batch();
+        Poll::Ready(next)
+    }
+
+    /// Handles what was left unread while the connection waited for its authentication.
+    fn handle_tail(self: &Rc<Self>, link: &Rc<Link>) -> Next {
+        let bytes = std::mem::take(&mut link.state.borrow_mut().tail);
+        self.handle_bytes(link, &bytes, 0)
+    }
+
+    /// Handles every complete packet of `bytes` and keeps the rest; `fresh` of them have just come.
+    fn handle_bytes(self: &Rc<Self>, link: &Rc<Link>, bytes: &[u8], fresh: usize) -> Next {
+        link.last_seen.set(self.wheel.borrow().now());
+        let mut at = 0;
+        let mut packets = 0;
+        let next = loop {
+            let next = self.handle_some(link, bytes, &mut at, &mut packets);
+            match next {
+                // queues have grown long: send them before they grow longer
+                Next::Yield => {
+                    self.finish_batch();
+                    self.flush_all();
+                }
+                next => break next,
+            }
+        };
+        let state = &mut *link.state.borrow_mut();
+        state.connection.count_traffic(fresh as u64, packets, &self.context.borrow());
+        if !matches!(next, Next::Close { .. }) && at < bytes.len() {
+            state.tail = bytes[at..].to_vec();
+        }
+        self.list_if_unsent(link, state);
+        next
+    }
+
+    /// Handles packets until there is none, or queues should be flushed.
+    fn handle_some(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        bytes: &[u8],
+        at: &mut usize,
+        packets: &mut u64,
+    ) -> Next {
+        let state = &mut *link.state.borrow_mut();
+        let context = &mut *self.context.borrow_mut();
+        loop {
+            match state.decoder.decode_slice(&bytes[*at..]) {
+                Ok(Step::Packet { packet, consumed }) => {
+                    *at += consumed;
+                    *packets += 1;
+                    let connects = matches!(packet, broker_codec::Packet::Connect(_));
+                    match state.connection.handle(packet, context, &mut state.out) {
+                        Flow::Continue => {}
+                        Flow::Close => return Next::Close { lingers: !state.out.is_empty() },
+                        Flow::Authenticate(future) => return Next::Authenticate(future),
+                    }
+                    if connects {
+                        let limit = state.connection.silence_limit_ms().map_or(0, ticks);
+                        self.watch(link, limit);
+                    }
+                    if context.is_urgent() {
+                        return Next::Yield;
+                    }
+                }
+                Ok(Step::Incomplete { needed }) => {
+                    state.needed = needed;
+                    return Next::Read;
+                }
+                Err(error) => {
+                    let version = state.decoder.version();
+                    state.connection.decode_failed(&error, version, context, &mut state.out);
+                    return Next::Close { lingers: true };
+                }
+            }
+        }
+    }
+
+    fn after_connect(&self, link: &Link) {
+        let limit = link.state.borrow().connection.silence_limit_ms().map_or(0, ticks);
+        self.watch(link, limit);
+    }
+
+    fn list_if_unsent(&self, link: &Rc<Link>, state: &mut LinkState) {
+        if state.connection.has_held_acks() && !state.holds_acks {
+            state.holds_acks = true;
+            self.holding.borrow_mut().push(Rc::clone(link));
+        }
+        if !state.out.is_empty() && !state.listed && !state.closed {
+            state.listed = true;
+            let mut to_flush = self.to_flush.borrow_mut();
+            to_flush.push(Rc::clone(link));
+            if to_flush.len() == 1 {
+                self.flush_wanted.notify_one();
+            }
+        }
+    }
+}
