@@ -1,0 +1,67 @@
+//! Rules on messages: evaluations per second on one core.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use engine_event::{Event, Map, PublishEvent, Text};
+use engine_sql::functions::FixedContext;
+use engine_sql::{Env, Plan};
+
+const FILTER: &str = r##"SELECT payload.temp as t, clientid FROM "s/#" WHERE payload.temp > 30"##;
+const EVERYTHING: &str = r##"SELECT * FROM "s/#""##;
+const SPLIT: &str = r##"FOREACH payload.d AS e DO e.n AS n, e.v AS v INCASE e.v > 20 FROM "s/#""##;
+
+fn message(payload: String) -> Event {
+    Event::from(PublishEvent {
+        id: 1,
+        client_id: Text::from_static("device-17"),
+        username: None,
+        peer: None,
+        topic: Text::from_static("s/berlin/17"),
+        payload: payload.into(),
+        qos: 1,
+        retain: false,
+        dup: false,
+        properties: None,
+        received_at_ms: 1_712_000_000_000,
+        node: Text::from_static("sluice@127.0.0.1"),
+        client_attrs: Map::new(),
+        hops: 0,
+        republished_by: None,
+    })
+}
+
+/// About 250 bytes, 14 keys.
+fn reading(temp: f64) -> Event {
+    message(format!(
+        r#"{{"dev":"sensor-0017","site":"berlin-3","line":7,"temp":{temp},"hum":45.25,"volt":3.31,"rssi":-67,"seq":184467,"ok":true,"err":null,"fw":"1.14.2","loc":{{"lat":52.52,"lon":13.405}},"tags":["a","b","c"],"note":"all is well in the third hall"}}"#
+    ))
+}
+
+fn array() -> Event {
+    let items: Vec<String> =
+        (0..50).map(|n| format!(r#"{{"n":"dev-{n}","v":{},"unit":"C","ok":true}}"#, n % 40)).collect();
+    message(format!(r#"{{"d":[{}]}}"#, items.join(",")))
+}
+
+fn rules(criterion: &mut Criterion) {
+    let context = FixedContext::default();
+    let env = Env { rule_id: None, context: &context };
+    let mut group = criterion.benchmark_group("rules");
+    group.throughput(Throughput::Elements(1));
+    for (name, sql, event) in [
+        ("filter, matches", FILTER, reading(31.5)),
+        ("filter, does not match", FILTER, reading(21.5)),
+        ("everything", EVERYTHING, reading(21.5)),
+        ("split 50", SPLIT, array()),
+    ] {
+        let plan = Plan::compile(sql).expect("the rule compiles");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| plan.run(black_box(&event), &env).expect("the rule runs"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rules);
+criterion_main!(benches);

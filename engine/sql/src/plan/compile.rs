@@ -1,0 +1,184 @@
+//! From the syntax tree to a program.
+
+use engine_event::Text;
+use indexmap::IndexSet;
+
+use crate::projection::PayloadPath;
+use crate::syntax::{self, Body, ExprKind, FieldKind, Index, Rule, Step};
+use crate::{Part, Problem};
+
+use super::expression::is_infallible;
+use super::ir::{Expr, Field, FieldList, FixedRow, FixedValue, Layout, Origin, Program, TargetStep};
+use super::layout::{Known, Names, fixed, is_known, item_name, target};
+use super::lookup::Scope;
+
+/// The outcome of compiling.
+pub(super) struct Compiled {
+    pub(super) program: Program,
+    pub(super) payload_paths: Vec<PayloadPath>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Compiles a rule. Every rule that can be read can be compiled.
+pub(super) fn compile(sql: &str, rule: &Rule) -> Compiled {
+    let mut compiler = Compiler { sql, payload_paths: IndexSet::new(), registers: 0, warnings: Vec::new() };
+    let program = match &rule.body {
+        Body::Select(fields) => compiler.select(fields, rule.condition.as_ref()),
+        Body::Foreach { fields, each, incase } => {
+            compiler.foreach(fields, each.as_deref(), incase.as_ref(), rule.condition.as_ref())
+        }
+    };
+    compiler.warnings.sort_by_key(Problem::position);
+    Compiled {
+        program,
+        payload_paths: compiler.payload_paths.into_iter().collect(),
+        warnings: compiler.warnings,
+    }
+}
+
+/// What is collected while a rule is compiled.
+pub(super) struct Compiler<'a> {
+    pub(super) sql: &'a str,
+    payload_paths: IndexSet<PayloadPath>,
+    registers: usize,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Compiler<'_> {
+    fn select(&mut self, fields: &[syntax::Field], condition: Option<&syntax::Expr>) -> Program {
+        let nothing = Scope { output: None, item: None, merged: None };
+        let (fields, names) = self.fields("SELECT", fields, nothing);
+        let scope = Scope { merged: Some(&names), ..nothing };
+        let condition = condition.map(|condition| self.expression(condition, scope));
+        let early = condition.as_ref().and_then(|condition| early(&fields, condition));
+        Program::Select { fields, condition, early }
+    }
+
+    fn foreach(
+        &mut self,
+        fields: &[syntax::Field],
+        each: Option<&[syntax::Field]>,
+        incase: Option<&syntax::Expr>,
+        condition: Option<&syntax::Expr>,
+    ) -> Program {
+        let nothing = Scope { output: None, item: None, merged: None };
+        let last = fields.last().expect("a list has a field");
+        let item = item_name(last);
+        let (mut fields, names) = self.fields("FOREACH", fields, nothing);
+        decode_bare_payload(last, &mut fields);
+        let scope = Scope { merged: Some(&names), ..nothing };
+        let condition = condition.map(|condition| self.expression(condition, scope));
+        let scope = Scope { item: Some(&item), ..scope };
+        let incase = incase.map(|incase| self.expression(incase, scope));
+        let each = each.map(|each| self.fields("DO", each, scope).0);
+        Program::Foreach { fields, item, condition, each, incase }
+    }
+
+    /// Compiles a list of fields. `scope` is what lies below the row so far.
+    fn fields(
+        &mut self,
+        list: &'static str,
+        fields: &[syntax::Field],
+        scope: Scope<'_>,
+    ) -> (FieldList, Names) {
+        let mut names = if is_known(fields) { Names::Known(Known::default()) } else { Names::Written };
+        let mut compiled = Vec::with_capacity(fields.len());
+        for (place, field) in fields.iter().enumerate() {
+            let scope = Scope { output: Some(&names), ..scope };
+            let register = self.registers;
+            self.registers += 1;
+            let part = Part::Field { list, place: place + 1, position: field.span.start };
+            let target = target(field, place);
+            let value = match &field.kind {
+                FieldKind::All => None,
+                FieldKind::Value { value, .. } => Some(self.expression(value, scope)),
+            };
+            let steps = target.as_ref().map(|path| self.target_steps(path, scope)).unwrap_or_default();
+            if let Names::Known(known) = &mut names {
+                match &target {
+                    Some(path) => {
+                        known.put(path, register);
+                    }
+                    None => known.all = true,
+                }
+            }
+            compiled.push(Field { value, register, target: steps, part });
+        }
+        let layout = match &names {
+            Names::Known(known) => Layout::Fixed(FixedRow { all: known.all, entries: fixed(&known.entries) }),
+            Names::Written => Layout::Written,
+        };
+        (FieldList { fields: compiled, layout }, names)
+    }
+
+    fn target_steps(&mut self, path: &syntax::Path, scope: Scope<'_>) -> Vec<TargetStep> {
+        let mut steps = vec![TargetStep::Key(path.root.as_str().into())];
+        for step in &path.steps {
+            steps.push(match step {
+                Step::Key(key) => TargetStep::Key(key.as_str().into()),
+                Step::Index(Index::Start(place)) => TargetStep::Start(*place),
+                Step::Index(Index::End(place)) => TargetStep::End(*place),
+                Step::Index(Index::Path(index)) => self.target_index(index, scope),
+            });
+        }
+        steps
+    }
+
+    /// The slot of a payload path.
+    pub(super) fn payload_slot(&mut self, path: PayloadPath) -> u16 {
+        let (slot, _) = self.payload_paths.insert_full(path);
+        u16::try_from(slot).expect("the text of a rule is too short for that many paths")
+    }
+}
+
+/// The bare payload as the collection of FOREACH is decoded first.
+fn decode_bare_payload(last: &syntax::Field, fields: &mut FieldList) {
+    let FieldKind::Value { value, .. } = &last.kind else { return };
+    let bare =
+        matches!(&value.kind, ExprKind::Path(path, None) if path.root == "payload" && path.steps.is_empty());
+    if let Some(field) = fields.fields.last_mut()
+        && bare
+    {
+        field.value = match field.value.take() {
+            Some(Expr::Lookup(lookup)) => Some(Expr::DecodedPayload(lookup)),
+            value => value,
+        };
+    }
+}
+
+/// Tells which fields the condition reads, if evaluating it before the others makes no difference: then no field can
+/// fail once the payload is known to be JSON.
+fn early(fields: &FieldList, condition: &Expr) -> Option<Vec<usize>> {
+    if !matches!(fields.layout, Layout::Fixed(_))
+        || !fields.fields.iter().all(|field| field.value.as_ref().is_none_or(is_infallible))
+    {
+        return None;
+    }
+    let mut needed = vec![false; fields.fields.len()];
+    mark(condition, fields, &mut needed);
+    // a field only reads fields to its left
+    for place in (0..needed.len()).rev() {
+        if let (true, Some(value)) = (needed[place], &fields.fields[place].value) {
+            mark(value, fields, &mut needed);
+        }
+    }
+    Some((0..needed.len()).filter(|place| needed[*place]).collect())
+}
+
+fn mark(expr: &Expr, fields: &FieldList, needed: &mut [bool]) {
+    let first = fields.fields.first().map_or(0, |field| field.register);
+    expr.each_origin(&mut |origin| match origin {
+        Origin::Register(register) => needed[*register - first] = true,
+        Origin::Map(entries) => mark_entries(entries, first, needed),
+        _ => {}
+    });
+}
+
+fn mark_entries(entries: &[(Text, FixedValue)], first: usize, needed: &mut [bool]) {
+    for (_, value) in entries {
+        match value {
+            FixedValue::Register(register) => needed[*register - first] = true,
+            FixedValue::Map(entries) => mark_entries(entries, first, needed),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Evaluating compiled expressions.
+
+use std::borrow::Cow;
+
+use engine_event::{Event, Map, Text, Value, decode_json};
+use smallvec::SmallVec;
+
+use crate::EvalError;
+use crate::error::describe;
+use crate::evaluate::{
+    ReadStep, UNDEFINED, arithmetic, compare, is_equal_to_any, like, matches_topic, negative, range, read,
+};
+use crate::functions::{FunctionContext, FunctionDef};
+use crate::projection::PlanSlots;
+use crate::syntax::Op;
+
+use super::ir::{Candidate, Expr, FixedValue, LookedStep, Lookup, Origin, Steps};
+
+/// What expressions can see at some point of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) event: &'a Event,
+    pub(super) rule_id: Option<&'a Text>,
+    pub(super) slots: PlanSlots<'a>,
+    pub(super) context: &'a dyn FunctionContext,
+    /// Values of the fields that were evaluated.
+    pub(super) registers: &'a [Value],
+    /// The element of FOREACH.
+    pub(super) item: &'a Value,
+    /// The row so far, while it is written step by step.
+    pub(super) output: Option<&'a Map>,
+    /// The row that hides the columns, when it was written step by step.
+    pub(super) merged: Option<&'a Map>,
+}
+
+impl Expr {
+    /// Gives the value.
+    pub(super) fn eval<'a>(&'a self, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
+        Ok(Cow::Owned(match self {
+            Self::Constant(value) => return Ok(Cow::Borrowed(value)),
+            Self::Lookup(lookup) => return lookup.eval(frame),
+            Self::Fails(error) => return Err(error.clone()),
+            Self::Range(lookup, first, last) => range(&*lookup.eval(frame)?, *first, *last)?,
+            Self::DecodedPayload(lookup) => return decode_payload(lookup.eval(frame)?),
+            Self::Array(items) => Value::array(eval_all(items, frame)?.into_vec()),
+            Self::Call(function, arguments) => call(function, arguments, frame)?,
+            Self::Negative(value) => negative(&*value.eval(frame)?)?,
+            Self::Arithmetic(op, left, right) => {
+                let left = left.eval(frame)?;
+                arithmetic(*op, &left, &*right.eval(frame)?)?
+            }
+            Self::Conditions(branches, otherwise) => {
+                for (when, then) in branches {
+                    if when.holds(frame)? {
+                        return then.eval(frame);
+                    }
+                }
+                return eval_otherwise(otherwise.as_deref(), frame);
+            }
+            Self::Switch(operand, branches, otherwise) => {
+                let operand = operand.eval(frame)?;
+                for (when, then) in branches {
+                    if *when.eval(frame)? == *operand {
+                        return then.eval(frame);
+                    }
+                }
+                return eval_otherwise(otherwise.as_deref(), frame);
+            }
+            _ => Value::Bool(self.truth(frame)?),
+        }))
+    }
+
+    /// Gives the truth of a condition, which must be a boolean (rule language, section 5.4).
+    pub(super) fn truth<'a>(&'a self, frame: &Frame<'a>) -> Result<bool, EvalError> {
+        Ok(match self {
+            Self::And(operands) => {
+                for operand in operands {
+                    if !operand.truth(frame)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            Self::Or(operands) => {
+                for operand in operands {
+                    if operand.truth(frame)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            Self::Not(operand) if operand.is_condition() => !operand.truth(frame)?,
+            // NOT of anything but a boolean is false
+            Self::Not(operand) => matches!(*operand.eval(frame)?, Value::Bool(false)),
+            Self::Compare(op, left, right) => {
+                let left = left.eval(frame)?;
+                compare(*op, &left, &*right.eval(frame)?)?
+            }
+            Self::MatchesTopic(left, right) => {
+                let left = left.eval(frame)?;
+                matches_topic(&left, &*right.eval(frame)?)?
+            }
+            Self::InConstants(negated, value, values) => {
+                is_equal_to_any(&*value.eval(frame)?, values) != *negated
+            }
+            Self::In(negated, value, list) => {
+                let value = value.eval(frame)?;
+                is_equal_to_any(&value, &eval_all(list, frame)?) != *negated
+            }
+            Self::Between(negated, operands) => {
+                let [value, low, high] = &**operands;
+                let value = value.eval(frame)?;
+                let above = compare(Op::GreaterOrEqual, &value, &*low.eval(frame)?)?;
+                let between = above && compare(Op::LessOrEqual, &value, &*high.eval(frame)?)?;
+                between != *negated
+            }
+            Self::Like(negated, value, pattern) => {
+                let value = value.eval(frame)?;
+                like(&value, &*pattern.eval(frame)?)? != *negated
+            }
+            Self::IsNull(negated, value) => {
+                matches!(*value.eval(frame)?, Value::Undefined | Value::Null) != *negated
+            }
+            _ => match &*self.eval(frame)? {
+                Value::Bool(value) => *value,
+                other => return Err(EvalError::NotBoolean { found: describe(other) }),
+            },
+        })
+    }
+
+    /// Tells whether a condition after WHEN holds: what is no boolean does not.
+    fn holds<'a>(&'a self, frame: &Frame<'a>) -> Result<bool, EvalError> {
+        if self.is_condition() { self.truth(frame) } else { Ok(*self.eval(frame)? == Value::Bool(true)) }
+    }
+
+    /// Tells whether the expression gives a boolean by its form.
+    fn is_condition(&self) -> bool {
+        matches!(
+            self,
+            Self::And(_)
+                | Self::Or(_)
+                | Self::Not(_)
+                | Self::Compare(..)
+                | Self::MatchesTopic(..)
+                | Self::InConstants(..)
+                | Self::In(..)
+                | Self::Between(..)
+                | Self::Like(..)
+                | Self::IsNull(..)
+        )
+    }
+}
+
+fn eval_all<'a>(list: &'a [Expr], frame: &Frame<'a>) -> Result<SmallVec<[Value; 4]>, EvalError> {
+    list.iter().map(|expr| expr.eval(frame).map(Cow::into_owned)).collect()
+}
+
+fn eval_otherwise<'a>(otherwise: Option<&'a Expr>, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
+    match otherwise {
+        Some(otherwise) => otherwise.eval(frame),
+        None => Ok(Cow::Borrowed(&UNDEFINED)),
+    }
+}
+
+fn call<'a>(
+    function: &'static FunctionDef,
+    arguments: &'a [Expr],
+    frame: &Frame<'a>,
+) -> Result<Value, EvalError> {
+    function.call(&eval_all(arguments, frame)?, frame.context)
+}
+
+fn decode_payload(payload: Cow<'_, Value>) -> Result<Cow<'_, Value>, EvalError> {
+    match &*payload {
+        Value::Text(text) => match decode_json(text.as_bytes()) {
+            Ok(value) => Ok(Cow::Owned(value)),
+            Err(error) => Err(EvalError::PayloadNotJson { reason: error.to_string() }),
+        },
+        _ => Ok(payload),
+    }
+}
+
+impl Lookup {
+    /// Gives the first value that a candidate leads to, else undefined.
+    pub(super) fn eval<'a>(&'a self, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
+        for candidate in &self.candidates {
+            let Some(origin) = candidate.origin.eval(frame)? else { continue };
+            let value = candidate.follow(origin, frame)?;
+            if !value.is_undefined() || matches!(candidate.origin, Origin::Merged(_)) {
+                return Ok(value);
+            }
+        }
+        Ok(Cow::Borrowed(&UNDEFINED))
+    }
+}
+
+impl Origin {
+    /// Gives the value; none when a row does not have the key.
+    fn eval<'a>(&'a self, frame: &Frame<'a>) -> Result<Option<Cow<'a, Value>>, EvalError> {
+        Ok(Some(match self {
+            Self::Slot(slot) => match frame.slots.get(*slot) {
+                Ok(value) => Cow::Borrowed(value),
+                Err(error) => return Err(EvalError::PayloadNotJson { reason: error.to_string() }),
+            },
+            Self::Column(column, name) => Cow::Owned(match (column, frame.rule_id) {
+                (Some(column), _) => frame.event.column(*column),
+                (None, Some(rule_id)) if *name == METADATA => metadata(rule_id),
+                (None, _) => name.as_str().map(|name| frame.event.column_named(name)).unwrap_or_default(),
+            }),
+            Self::Register(register) => Cow::Borrowed(&frame.registers[*register]),
+            Self::Map(entries) => {
+                Cow::Owned(fixed_map(entries, &mut |register| frame.registers[register].clone()))
+            }
+            Self::Item => Cow::Borrowed(frame.item),
+            Self::Output(key) => return Ok(frame.output.and_then(|row| row.get(key)).map(Cow::Borrowed)),
+            Self::Merged(key) => return Ok(frame.merged.and_then(|row| row.get(key)).map(Cow::Borrowed)),
+        }))
+    }
+}
+
+impl Candidate {
+    fn follow<'a>(&'a self, origin: Cow<'a, Value>, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
+        let looked;
+        let steps = match &self.steps {
+            Steps::Known(steps) if steps.is_empty() => return Ok(origin),
+            Steps::Known(steps) => steps,
+            Steps::Looked(steps) => match look_up(steps, frame)? {
+                Some(steps) => {
+                    looked = steps;
+                    &looked
+                }
+                None => return Ok(Cow::Borrowed(&UNDEFINED)),
+            },
+        };
+        let origin = if self.is_payload { decode_payload(origin)? } else { origin };
+        Ok(match origin {
+            Cow::Borrowed(value) => read(value, steps),
+            Cow::Owned(value) => Cow::Owned(read(&value, steps).into_owned()),
+        })
+    }
+}
+
+/// Makes the steps known. None when an index is no integer.
+fn look_up<'a>(steps: &'a [LookedStep], frame: &Frame<'a>) -> Result<Option<Vec<ReadStep>>, EvalError> {
+    let mut known = Vec::with_capacity(steps.len());
+    for step in steps {
+        match step {
+            LookedStep::Known(step) => known.push(step.clone()),
+            LookedStep::Lookup(lookups) => match first_value(lookups, frame)? {
+                Value::Int(number) => known.push(ReadStep::place(number)),
+                _ => return Ok(None),
+            },
+        }
+    }
+    Ok(Some(known))
+}
+
+/// The first value that one of `lookups` gives.
+pub(super) fn first_value<'a>(lookups: &'a [Lookup], frame: &Frame<'a>) -> Result<Value, EvalError> {
+    for lookup in lookups {
+        let value = lookup.eval(frame)?;
+        if !value.is_undefined() {
+            return Ok(value.into_owned());
+        }
+    }
+    Ok(Value::Undefined)
+}
+
+/// The column that tells which rule runs.
+pub(super) const METADATA: &str = "metadata";
+
+/// The value of that column.
+pub(super) fn metadata(rule_id: &Text) -> Value {
+    Value::Map([(Text::from_static("rule_id"), rule_id.clone())].into_iter().collect())
+}
+
+/// Makes a map of fields.
+pub(super) fn fixed_map(entries: &[(Text, FixedValue)], register: &mut dyn FnMut(usize) -> Value) -> Value {
+    let mut map = Map::with_capacity(entries.len());
+    for (key, value) in entries {
+        map.insert(key.clone(), fixed_value(value, register));
+    }
+    Value::Map(map)
+}
+
+/// Makes a part of a row.
+pub(super) fn fixed_value(value: &FixedValue, register: &mut dyn FnMut(usize) -> Value) -> Value {
+    match value {
+        FixedValue::Register(at) => register(*at),
+        FixedValue::Map(entries) => fixed_map(entries, register),
+    }
+}

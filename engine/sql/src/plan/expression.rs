@@ -1,0 +1,223 @@
+//! From expressions of the syntax tree to compiled ones.
+
+use engine_event::Value;
+
+use crate::evaluate::{negative, range_literal};
+use crate::functions;
+use crate::syntax::{self, Branch, ExprKind, Op};
+use crate::{EvalError, Position, Problem, Span};
+
+use super::compile::Compiler;
+use super::ir::{Candidate, Expr, LookedStep, Lookup, Origin, Steps};
+use super::lookup::Scope;
+
+impl Compiler<'_> {
+    /// Compiles an expression.
+    pub(super) fn expression(&mut self, expr: &syntax::Expr, scope: Scope<'_>) -> Expr {
+        match &expr.kind {
+            ExprKind::Literal(value) => Expr::Constant(value.clone()),
+            ExprKind::Array(items) => array(self.expressions(items, scope)),
+            ExprKind::Range(first, last) => match range_literal(*first, *last) {
+                Ok(value) => Expr::Constant(value),
+                Err(error) => Expr::Fails(error),
+            },
+            ExprKind::Path(path, None) => Expr::Lookup(self.lookup(path, scope)),
+            ExprKind::Path(path, Some((first, last))) => Expr::Range(self.lookup(path, scope), *first, *last),
+            ExprKind::Call(name, arguments) => self.call(name, arguments, expr.span, scope),
+            ExprKind::Negative(value) => match self.expression(value, scope) {
+                Expr::Constant(value) => negative(&value).map_or_else(Expr::Fails, Expr::Constant),
+                value => Expr::Negative(Box::new(value)),
+            },
+            ExprKind::Positive(value) => self.expression(value, scope),
+            ExprKind::Not(value) => Expr::Not(self.boxed(value, scope)),
+            ExprKind::And(operands) => Expr::And(self.expressions(operands, scope)),
+            ExprKind::Or(operands) => Expr::Or(self.expressions(operands, scope)),
+            ExprKind::Binary(op, left, right) => self.binary(*op, left, right, scope),
+            ExprKind::In { negated, value, list } => {
+                let value = self.boxed(value, scope);
+                match constants(self.expressions(list, scope)) {
+                    Ok(values) => Expr::InConstants(*negated, value, values),
+                    Err(list) => Expr::In(*negated, value, list),
+                }
+            }
+            ExprKind::Between { negated, value, low, high } => {
+                let operands = [value, low, high].map(|operand| self.expression(operand, scope));
+                Expr::Between(*negated, Box::new(operands))
+            }
+            ExprKind::Like { negated, value, pattern } => {
+                Expr::Like(*negated, self.boxed(value, scope), self.boxed(pattern, scope))
+            }
+            ExprKind::IsNull { negated, value } => Expr::IsNull(*negated, self.boxed(value, scope)),
+            ExprKind::Case { operand, branches, otherwise } => {
+                self.case(operand.as_deref(), branches, otherwise.as_deref(), scope)
+            }
+        }
+    }
+
+    fn expressions(&mut self, list: &[syntax::Expr], scope: Scope<'_>) -> Vec<Expr> {
+        list.iter().map(|expr| self.expression(expr, scope)).collect()
+    }
+
+    fn boxed(&mut self, expr: &syntax::Expr, scope: Scope<'_>) -> Box<Expr> {
+        Box::new(self.expression(expr, scope))
+    }
+
+    fn binary(&mut self, op: Op, left: &syntax::Expr, right: &syntax::Expr, scope: Scope<'_>) -> Expr {
+        let (left, right) = (self.boxed(left, scope), self.boxed(right, scope));
+        match op {
+            Op::Matches => Expr::MatchesTopic(left, right),
+            Op::Equal | Op::NotEqual | Op::Less | Op::LessOrEqual | Op::Greater | Op::GreaterOrEqual => {
+                Expr::Compare(op, left, right)
+            }
+            Op::Add | Op::Subtract | Op::Concat | Op::Multiply | Op::Divide | Op::Div | Op::Mod => {
+                Expr::Arithmetic(op, left, right)
+            }
+        }
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&syntax::Expr>,
+        branches: &[Branch],
+        otherwise: Option<&syntax::Expr>,
+        scope: Scope<'_>,
+    ) -> Expr {
+        let operand = operand.map(|operand| self.boxed(operand, scope));
+        let branches = branches
+            .iter()
+            .map(|branch| (self.expression(&branch.when, scope), self.expression(&branch.then, scope)))
+            .collect();
+        let otherwise = otherwise.map(|otherwise| self.boxed(otherwise, scope));
+        match operand {
+            Some(operand) => Expr::Switch(operand, branches, otherwise),
+            None => Expr::Conditions(branches, otherwise),
+        }
+    }
+
+    fn call(&mut self, name: &str, arguments: &[syntax::Expr], span: Span, scope: Scope<'_>) -> Expr {
+        let compiled = self.expressions(arguments, scope);
+        let width = u32::try_from(name.chars().count()).unwrap_or(u32::MAX);
+        let end = Position { column: span.start.column.saturating_add(width), ..span.start };
+        let name_span = Span { end, ..span };
+        let Some(function) = functions::lookup(name) else {
+            let problem = Problem::new(self.sql, name_span, format!("no function named `{name}`"));
+            self.warnings.push(problem.did_you_mean(functions::nearest(name)));
+            return Expr::Fails(EvalError::UnknownFunction { name: name.to_owned() });
+        };
+        if !function.accepts(compiled.len()) {
+            let message = format!("`{name}` takes {} arguments, found {}", function.arity(), compiled.len());
+            let problem = Problem::new(self.sql, name_span, message);
+            self.warnings.push(problem.with_hint(function.signature()));
+        }
+        Expr::Call(function, compiled)
+    }
+}
+
+fn array(items: Vec<Expr>) -> Expr {
+    match constants(items) {
+        Ok(values) => Expr::Constant(Value::array(values)),
+        Err(items) => Expr::Array(items),
+    }
+}
+
+/// The values of expressions that are all constants.
+fn constants(list: Vec<Expr>) -> Result<Vec<Value>, Vec<Expr>> {
+    if !list.iter().all(|expr| matches!(expr, Expr::Constant(_))) {
+        return Err(list);
+    }
+    let value = |expr| match expr {
+        Expr::Constant(value) => Some(value),
+        _ => None,
+    };
+    Ok(list.into_iter().filter_map(value).collect())
+}
+
+/// Tells whether an expression cannot fail and has no effect, once the payload is known to be JSON.
+pub(super) fn is_infallible(expr: &Expr) -> bool {
+    match expr {
+        Expr::Constant(_) => true,
+        Expr::Lookup(lookup) => is_infallible_lookup(lookup),
+        Expr::Array(items) => items.iter().all(is_infallible),
+        Expr::InConstants(_, value, _) | Expr::IsNull(_, value) => is_infallible(value),
+        Expr::In(_, value, list) => is_infallible(value) && list.iter().all(is_infallible),
+        Expr::Switch(operand, branches, otherwise) => {
+            is_infallible(operand)
+                && branches.iter().all(|(when, then)| is_infallible(when) && is_infallible(then))
+                && otherwise.as_deref().is_none_or(is_infallible)
+        }
+        _ => false,
+    }
+}
+
+fn is_infallible_lookup(lookup: &Lookup) -> bool {
+    lookup.candidates.iter().all(|candidate| {
+        !candidate.is_payload
+            && match &candidate.steps {
+                Steps::Known(_) => true,
+                Steps::Looked(steps) => steps.iter().all(|step| match step {
+                    LookedStep::Known(_) => true,
+                    LookedStep::Lookup(lookups) => lookups.iter().all(is_infallible_lookup),
+                }),
+            }
+    })
+}
+
+impl Expr {
+    /// Calls `visit` with the origin of every lookup in the expression.
+    pub(super) fn each_origin(&self, visit: &mut dyn FnMut(&Origin)) {
+        match self {
+            Self::Constant(_) | Self::Fails(_) => {}
+            Self::Lookup(lookup) | Self::Range(lookup, ..) | Self::DecodedPayload(lookup) => {
+                lookup.each_origin(visit);
+            }
+            Self::Array(items) | Self::Call(_, items) | Self::And(items) | Self::Or(items) => {
+                items.iter().for_each(|item| item.each_origin(visit));
+            }
+            Self::Negative(value)
+            | Self::Not(value)
+            | Self::InConstants(_, value, _)
+            | Self::IsNull(_, value) => value.each_origin(visit),
+            Self::Compare(_, left, right)
+            | Self::Arithmetic(_, left, right)
+            | Self::MatchesTopic(left, right)
+            | Self::Like(_, left, right) => {
+                left.each_origin(visit);
+                right.each_origin(visit);
+            }
+            Self::In(_, value, list) => {
+                value.each_origin(visit);
+                list.iter().for_each(|item| item.each_origin(visit));
+            }
+            Self::Between(_, operands) => operands.iter().for_each(|operand| operand.each_origin(visit)),
+            Self::Conditions(branches, otherwise) => {
+                each_branch_origin(branches, otherwise.as_deref(), visit);
+            }
+            Self::Switch(operand, branches, otherwise) => {
+                operand.each_origin(visit);
+                each_branch_origin(branches, otherwise.as_deref(), visit);
+            }
+        }
+    }
+}
+
+fn each_branch_origin(branches: &[(Expr, Expr)], otherwise: Option<&Expr>, visit: &mut dyn FnMut(&Origin)) {
+    for (when, then) in branches {
+        when.each_origin(visit);
+        then.each_origin(visit);
+    }
+    otherwise.iter().for_each(|otherwise| otherwise.each_origin(visit));
+}
+
+impl Lookup {
+    fn each_origin(&self, visit: &mut dyn FnMut(&Origin)) {
+        for Candidate { origin, steps, .. } in &self.candidates {
+            visit(origin);
+            let Steps::Looked(steps) = steps else { continue };
+            for step in steps {
+                if let LookedStep::Lookup(lookups) = step {
+                    lookups.iter().for_each(|lookup| lookup.each_origin(visit));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Reading only what rules need from a payload, in one pass and without building a tree.
+//!
+//! A plan knows which payload paths it reads; each has a slot. A [`Projection`] is the union of the paths of any
+//! number of plans as a trie. Running it reads the whole payload (so that a payload that is not JSON is noticed
+//! anywhere in it) and fills the [`Slots`]; everything else is skipped.
+//!
+//! The result is the same as if the payload had been decoded and each path had been followed from the top: of two
+//! equal keys the last one wins, integers keep all digits, texts on the way are decoded as JSON.
+
+mod fill;
+mod trie;
+
+#[cfg(test)]
+mod tests;
+
+use engine_event::{Event, JsonError, Value, decode_json};
+use indexmap::IndexSet;
+use smallvec::SmallVec;
+
+use crate::Plan;
+use crate::evaluate::ReadStep;
+
+use trie::Node;
+
+/// A path below the payload.
+pub(crate) type PayloadPath = Vec<ReadStep>;
+
+/// The payload paths that some plans read.
+#[derive(Debug, Default)]
+pub struct Projection {
+    root: Node,
+    slot_count: usize,
+    /// For each plan, the slot here of each slot there.
+    slots_of_plans: Vec<Vec<u16>>,
+}
+
+impl Projection {
+    /// Makes the projection for all of `plans`.
+    ///
+    /// # Panics
+    /// When the plans read more than 65,535 different paths.
+    pub fn union(plans: &[&Plan]) -> Self {
+        Self::of_paths(plans.iter().map(|plan| plan.payload_paths()))
+    }
+
+    /// Makes the projection for the paths of some plans.
+    pub(crate) fn of_paths<'a>(paths_of_plans: impl IntoIterator<Item = &'a [PayloadPath]>) -> Self {
+        let mut paths: IndexSet<&PayloadPath> = IndexSet::new();
+        let mut slots_of_plans = Vec::new();
+        for paths_of_plan in paths_of_plans {
+            let slots = paths_of_plan.iter().map(|path| slot_number(paths.insert_full(path).0));
+            slots_of_plans.push(slots.collect());
+        }
+        let mut root = Node::default();
+        for (slot, path) in paths.iter().enumerate() {
+            root.insert(path, slot_number(slot));
+        }
+        root.seal();
+        Self { root, slot_count: paths.len(), slots_of_plans }
+    }
+
+    /// Reads the payload of an event.
+    pub fn run(&self, event: &Event) -> Slots {
+        if self.slot_count == 0 {
+            return Slots::default();
+        }
+        match event.publish() {
+            Some(message) => self.run_on_json(message.payload.as_bytes()),
+            None => match event.column_named("payload") {
+                Value::Text(text) => self.run_on_json(text.as_bytes()),
+                value => self.run_on_value(&value),
+            },
+        }
+    }
+
+    /// The slots of the plan at `place` of those that the projection was made for.
+    pub fn slots_of<'a>(&'a self, place: usize, slots: &'a Slots) -> PlanSlots<'a> {
+        PlanSlots { slots, places: self.slots_of_plans.get(place).map(Vec::as_slice) }
+    }
+
+    fn run_on_json(&self, payload: &[u8]) -> Slots {
+        let mut values = empty(self.slot_count);
+        match fill::fill(&self.root, payload, &mut values) {
+            Ok(true) => Slots { values, error: None },
+            Ok(false) => match decode_json(payload) {
+                Ok(value) => self.run_on_value(&value),
+                Err(error) => Slots { values, error: Some(error) },
+            },
+            Err(error) => Slots { values: empty(self.slot_count), error: Some(error) },
+        }
+    }
+
+    fn run_on_value(&self, payload: &Value) -> Slots {
+        let mut values = empty(self.slot_count);
+        fill::fill_from_value(&self.root, payload, &mut values);
+        Slots { values, error: None }
+    }
+}
+
+/// What a [`Projection`] found in a payload.
+#[derive(Debug, Default)]
+pub struct Slots {
+    values: SmallVec<[Value; 8]>,
+    /// Why the payload is not JSON.
+    error: Option<JsonError>,
+}
+
+/// The slots of one plan. Empty slots are right for a plan that reads nothing below the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanSlots<'a> {
+    slots: &'a Slots,
+    /// Where the slots of the plan are; none when they are in the same order.
+    places: Option<&'a [u16]>,
+}
+
+impl<'a> PlanSlots<'a> {
+    /// The slots of a projection that was made for one plan.
+    pub(crate) fn of_one(slots: &'a Slots) -> Self {
+        Self { slots, places: None }
+    }
+
+    /// The slot's value, or why the payload could not be read.
+    pub(crate) fn get(self, slot: u16) -> Result<&'a Value, &'a JsonError> {
+        if let Some(error) = &self.slots.error {
+            return Err(error);
+        }
+        let place = match self.places {
+            Some(places) => places[usize::from(slot)],
+            None => slot,
+        };
+        Ok(&self.slots.values[usize::from(place)])
+    }
+
+    /// Tells whether the payload could be read.
+    pub(crate) fn is_readable(self) -> bool {
+        self.slots.error.is_none()
+    }
+}
+
+fn empty(count: usize) -> SmallVec<[Value; 8]> {
+    smallvec::smallvec![Value::Undefined; count]
+}
+
+fn slot_number(slot: usize) -> u16 {
+    u16::try_from(slot).expect("the text of a rule is too short for that many paths")
+}
