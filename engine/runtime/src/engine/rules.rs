@@ -1,0 +1,270 @@
+//! Operations on rules.
+
+use std::sync::Arc;
+
+use engine_event::{Event, JsonOptions, Map, UndefinedAs, Value, decode_json, encode_json};
+use engine_sql::syntax::Body;
+use serde_json::Value as Json;
+
+use super::registry::{About, Registry, RuleEntry};
+use super::{Engine, TestError, not_found};
+use crate::log_limit::LogLimit;
+use crate::metrics::RuleCounters;
+use crate::object::rule::{AckMode, OutputConfig, RuleConfig};
+use crate::rule::{Output, RulePlan, RuleRuntime};
+use crate::{EngineError, ObjectClass, Origin, RuleMetrics, RuleView};
+
+const CLASS: ObjectClass = ObjectClass::Rule;
+
+impl Engine {
+    /// Checks a rule without creating it.
+    ///
+    /// # Errors
+    /// Every problem with its path.
+    pub fn check_rule(&self, config: &Json) -> Result<(), EngineError> {
+        let checked = RuleConfig::read(config)?;
+        RulePlan::compile(&checked.sql, checked.id.as_deref().unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// Creates a rule; without an `id` one is made up. Its actions need not exist yet.
+    ///
+    /// # Errors
+    /// When the configuration or the SQL is wrong, or the id is taken.
+    pub fn create_rule(&self, config: Json, origin: Origin) -> Result<RuleView, EngineError> {
+        let id = self.add_rule(About::new(origin, config, self.now_ms()))?;
+        self.rule(&id).ok_or_else(|| not_found(CLASS, &id))
+    }
+
+    pub(super) fn add_rule(&self, about: About) -> Result<String, EngineError> {
+        self.refuse_when_stopping()?;
+        let config = RuleConfig::read(&about.given)?;
+        let mut registry = self.registry.lock();
+        let id = config.id.clone().unwrap_or_else(|| free_id(&registry));
+        if registry.rules.contains_key(&id) {
+            return Err(EngineError::AlreadyExists { class: CLASS, id });
+        }
+        let plan = RulePlan::compile(&config.sql, &id)?;
+        let entry = RuleEntry {
+            about,
+            from: plan.from(),
+            filters: plan.filters(),
+            slot: self.rules.allocate(),
+            counters: Arc::default(),
+            rate: Arc::default(),
+            runtime: None,
+            config,
+        };
+        self.put_rule(&mut registry, &id, entry, plan);
+        Ok(id)
+    }
+
+    /// Replaces the configuration of rule `id`; its counters go on.
+    ///
+    /// # Errors
+    /// When there is none, it is declared in a file, or the configuration is wrong.
+    pub fn update_rule(&self, id: &str, config: Json) -> Result<RuleView, EngineError> {
+        self.change_rule(id, config, &Origin::Api)?;
+        self.rule(id).ok_or_else(|| not_found(CLASS, id))
+    }
+
+    pub(super) fn change_rule(&self, id: &str, config: Json, origin: &Origin) -> Result<(), EngineError> {
+        self.refuse_when_stopping()?;
+        let mut config = config;
+        if let Some(object) = config.as_object_mut() {
+            object.insert("id".to_owned(), id.into());
+        }
+        let checked = RuleConfig::read(&config)?;
+        let plan = RulePlan::compile(&checked.sql, id)?;
+        let mut registry = self.registry.lock();
+        let before = registry.rules.get(id).ok_or_else(|| not_found(CLASS, id))?;
+        before.about.require(origin, CLASS, id)?;
+        let mut about = before.about.changed(config, self.now_ms());
+        if let Origin::File(_) = origin {
+            about.origin = origin.clone();
+        }
+        let entry = RuleEntry {
+            about,
+            from: plan.from(),
+            filters: plan.filters(),
+            slot: before.slot,
+            counters: Arc::clone(&before.counters),
+            rate: Arc::clone(&before.rate),
+            runtime: None,
+            config: checked,
+        };
+        self.put_rule(&mut registry, id, entry, plan);
+        Ok(())
+    }
+
+    /// Sets a rule to work under its slot, in place of the one that was there.
+    fn put_rule(&self, registry: &mut Registry, id: &str, mut entry: RuleEntry, plan: RulePlan) {
+        if entry.config.enable {
+            let outputs = entry.config.actions.iter().map(|output| match output {
+                OutputConfig::Action(action) => Output::action(registry.slot(action), id),
+                OutputConfig::Republish(args) => Output::Republish(args.clone()),
+                OutputConfig::Console => Output::Console,
+            });
+            entry.runtime = Some(Arc::new(RuleRuntime {
+                id: Arc::from(id),
+                slot: entry.slot,
+                version: RuleRuntime::next_version(),
+                plan,
+                outputs: outputs.collect(),
+                wants_completion: wants_completion(&entry.config),
+                counters: Arc::clone(&entry.counters),
+                exceptions: LogLimit::default(),
+                loops: LogLimit::default(),
+            }));
+        }
+        self.rules.set(entry.slot, entry.runtime.clone());
+        self.register_topics(&entry);
+        registry.rules.insert(id.to_owned(), entry);
+    }
+
+    /// Tells the broker which topics the rule reads.
+    pub(super) fn register_topics(&self, entry: &RuleEntry) {
+        let topics = self.topics.read();
+        let Some(topics) = topics.as_ref() else { return };
+        if entry.runtime.is_some() && !entry.filters.is_empty() {
+            topics.set_rule(entry.slot, &entry.filters, wants_completion(&entry.config));
+        } else {
+            topics.remove_rule(entry.slot);
+        }
+    }
+
+    /// Deletes a rule. Rows on their way are still delivered.
+    ///
+    /// # Errors
+    /// When there is none, or it is declared in a file.
+    pub fn delete_rule(&self, id: &str) -> Result<(), EngineError> {
+        self.remove_rule(id, &Origin::Api)
+    }
+
+    pub(super) fn remove_rule(&self, id: &str, origin: &Origin) -> Result<(), EngineError> {
+        let mut registry = self.registry.lock();
+        let entry = registry.rules.get(id).ok_or_else(|| not_found(CLASS, id))?;
+        entry.about.require(origin, CLASS, id)?;
+        if let Some(topics) = self.topics.read().as_ref() {
+            topics.remove_rule(entry.slot);
+        }
+        self.rules.set(entry.slot, None);
+        registry.rules.remove(id);
+        Ok(())
+    }
+
+    /// Takes an action out of a rule's list.
+    pub(super) fn take_action_out(&self, rule: &str, action: &str) {
+        let mut registry = self.registry.lock();
+        let Some(mut entry) = registry.rules.remove(rule) else { return };
+        entry.config.remove_action(action);
+        entry.about.given = Json::Object(entry.config.to_json(rule));
+        match RulePlan::compile(&entry.config.sql, rule) {
+            Ok(plan) => self.put_rule(&mut registry, rule, entry, plan),
+            Err(error) => {
+                // it compiled before; keep the rule as it was rather than lose it
+                tracing::error!(rule, %error, "a rule that worked does not compile any more");
+                registry.rules.insert(rule.to_owned(), entry);
+            }
+        }
+    }
+
+    /// The rule as people see it.
+    pub fn rule(&self, id: &str) -> Option<RuleView> {
+        let registry = self.registry.lock();
+        registry.rules.get(id).map(|entry| view_rule(id, entry, &registry))
+    }
+
+    /// Every rule, by id.
+    pub fn rules(&self) -> Vec<RuleView> {
+        let registry = self.registry.lock();
+        registry.rules.iter().map(|(id, entry)| view_rule(id, entry, &registry)).collect()
+    }
+
+    /// Counters of rule `id`.
+    pub fn rule_metrics(&self, id: &str) -> Option<RuleMetrics> {
+        let registry = self.registry.lock();
+        let entry = registry.rules.get(id)?;
+        let rates = entry.rate.rates();
+        let counted = RuleMetrics::of(&entry.counters);
+        Some(RuleMetrics { rate: rates.current, rate_max: rates.max, rate_last5m: rates.last_5m, ..counted })
+    }
+
+    /// Sets counters and rates of rule `id` to zero.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn reset_rule_metrics(&self, id: &str) -> Result<(), EngineError> {
+        let registry = self.registry.lock();
+        let entry = registry.rules.get(id).ok_or_else(|| not_found(CLASS, id))?;
+        RuleCounters::reset(&entry.counters);
+        entry.rate.reset();
+        Ok(())
+    }
+
+    /// Runs `sql` on a made-up event: `context` has `event_type` and columns. No action runs.
+    ///
+    /// # Errors
+    /// When the SQL or the context is wrong, FROM or WHERE does not match, or the run fails.
+    pub fn test_rule(&self, sql: &str, context: &Json) -> Result<Json, TestError> {
+        let plan = RulePlan::compile(sql, "sql_tester")?;
+        let event = test_event(context)?;
+        if !plan.selects(&event) {
+            return Err(TestError::NotMatch);
+        }
+        let context = self.rules.environment().context(&event);
+        let rows = plan.run(&event, &context).map_err(|error| TestError::Failed(error.to_string()))?;
+        let foreach = matches!(plan.body(), Body::Foreach { .. });
+        let mut rows = rows.iter().map(row_json).collect::<Vec<_>>();
+        match (foreach, rows.len()) {
+            (true, _) => Ok(Json::Array(rows)),
+            (false, 0) => Err(TestError::NotMatch),
+            (false, _) => Ok(rows.swap_remove(0)),
+        }
+    }
+}
+
+fn test_event(context: &Json) -> Result<Event, TestError> {
+    let invalid = |message: String| TestError::Invalid(connectors_api::ConfigError::new("context", message));
+    match decode_json(context.to_string().as_bytes()) {
+        Ok(Value::Map(context)) => {
+            engine_sql::context_event(&context, true).map_err(|error| invalid(error.to_string()))
+        }
+        Ok(other) => Err(invalid(format!("expected an object, got {}", other.type_name()))),
+        Err(error) => Err(invalid(error.to_string())),
+    }
+}
+
+fn row_json(row: &Map) -> Json {
+    let text = encode_json(&Value::Map(row.clone()), JsonOptions { undefined: UndefinedAs::Text });
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn wants_completion(config: &RuleConfig) -> bool {
+    config.ack_mode == AckMode::Sink && !config.actions.is_empty()
+}
+
+fn free_id(registry: &Registry) -> String {
+    loop {
+        let id = format!("{:08x}", fastrand::u32(..));
+        if !registry.rules.contains_key(&id) {
+            return id;
+        }
+    }
+}
+
+fn view_rule(id: &str, entry: &RuleEntry, registry: &Registry) -> RuleView {
+    let details = entry.config.action_ids().map(|action| {
+        let status = registry.actions.get(action).map(|entry| entry.runtime.status().get().status.as_str());
+        (action.to_owned(), status.unwrap_or("not_found"))
+    });
+    RuleView {
+        id: id.to_owned(),
+        config: entry.config.to_json(id),
+        origin: entry.about.origin.clone(),
+        from: entry.from.clone(),
+        action_details: details.collect(),
+        created_at_ms: entry.about.created_at_ms,
+        last_modified_at_ms: entry.about.last_modified_at_ms,
+    }
+}

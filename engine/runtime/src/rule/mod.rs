@@ -1,0 +1,19 @@
+//! Rules at work: which rules an event concerns, and what becomes of their rows.
+
+mod environment;
+mod evaluator;
+mod identity;
+mod outputs;
+mod plan;
+mod projections;
+pub(crate) mod republish;
+mod rules;
+mod runtime;
+mod store;
+mod table;
+
+pub(crate) use environment::Environment;
+pub use evaluator::eval_line;
+pub(crate) use plan::RulePlan;
+pub(crate) use rules::Rules;
+pub(crate) use runtime::{Output, RuleRuntime};

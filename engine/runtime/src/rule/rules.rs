@@ -1,0 +1,165 @@
+//! Which rules an event concerns, and running them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use engine_event::{Completion, Event, EventKind, Interest, RuleSlot};
+use engine_sql::{EvalError, Rows};
+use smallvec::SmallVec;
+
+use super::outputs::{EventFacts, dispatch};
+use super::projections::Projections;
+use super::table::RuleTable;
+use super::{Environment, RuleRuntime};
+use crate::metrics::RuleCounter;
+use crate::services::Services;
+
+/// Every rule that is on, by slot and by kind of event. Running takes no lock.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    table: RuleTable,
+    projections: Projections,
+    /// Rules by kind of event; few, so a list that is copied when it changes.
+    by_kind: ArcSwap<Vec<(EventKind, Arc<RuleRuntime>)>>,
+    interest: AtomicU32,
+    environment: Environment,
+}
+
+impl Rules {
+    pub(crate) fn new(environment: Environment) -> Self {
+        Self {
+            table: RuleTable::default(),
+            projections: Projections::default(),
+            by_kind: ArcSwap::default(),
+            interest: AtomicU32::new(Interest::default().bits()),
+            environment,
+        }
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Gives out a slot.
+    pub(crate) fn allocate(&self) -> RuleSlot {
+        self.table.allocate()
+    }
+
+    /// Sets or clears the rule of a slot.
+    pub(crate) fn set(&self, slot: RuleSlot, rule: Option<Arc<RuleRuntime>>) {
+        self.table.set(slot, rule.clone());
+        self.projections.clear();
+        let mut by_kind = self.by_kind.load().as_ref().clone();
+        let before = by_kind.len();
+        by_kind.retain(|(_, rule)| rule.slot != slot);
+        let kinds =
+            rule.iter().flat_map(|rule| rule.plan.kinds().into_iter().map(|kind| (kind, Arc::clone(rule))));
+        by_kind.extend(kinds);
+        if before == 0 && by_kind.is_empty() {
+            return;
+        }
+        let interest = by_kind.iter().fold(Interest::default(), |interest, (kind, _)| interest.with(*kind));
+        self.by_kind.store(Arc::new(by_kind));
+        self.interest.store(interest.bits(), Ordering::Release);
+    }
+
+    /// The kinds of event that some rule selects.
+    pub(crate) fn interest(&self) -> Interest {
+        Interest::from_bits(self.interest.load(Ordering::Acquire))
+    }
+
+    /// Runs the rules of `slots` on a message.
+    pub(crate) fn run(
+        &self,
+        services: &Services,
+        slots: &[RuleSlot],
+        event: &Event,
+        completion: Option<&Completion>,
+    ) {
+        if let [slot] = slots {
+            let rule = self.table.get(*slot);
+            if let Some(rule) = rule.as_ref() {
+                self.run_one(services, rule, event, completion);
+            }
+            return;
+        }
+        let rules: SmallVec<[Arc<RuleRuntime>; 8]> =
+            slots.iter().filter_map(|slot| self.table.get(*slot).as_ref().map(Arc::clone)).collect();
+        self.run_several(services, &rules, event, completion);
+    }
+
+    /// Runs the rules that select events of `kind`.
+    pub(crate) fn happened(&self, services: &Services, kind: EventKind, event: &Event) {
+        let by_kind = self.by_kind.load_full();
+        let rules: SmallVec<[_; 8]> = by_kind
+            .iter()
+            .filter(|(selected, _)| *selected == kind)
+            .map(|(_, rule)| Arc::clone(rule))
+            .collect();
+        self.run_several(services, &rules, event, None);
+    }
+
+    fn run_several(
+        &self,
+        services: &Services,
+        rules: &[Arc<RuleRuntime>],
+        event: &Event,
+        completion: Option<&Completion>,
+    ) {
+        match rules {
+            [] => {}
+            [rule] => self.run_one(services, rule, event, completion),
+            rules => {
+                let projection = self.projections.of(rules);
+                let slots = projection.run(event);
+                let facts = EventFacts::of(event, services);
+                for (place, rule) in rules.iter().enumerate() {
+                    let context = self.environment.context(event);
+                    let slots = projection.slots_of(place, &slots);
+                    let result = rule.plan.run_projected(event, slots, &context);
+                    account(services, rule, result, &facts, completion);
+                }
+            }
+        }
+    }
+
+    fn run_one(
+        &self,
+        services: &Services,
+        rule: &RuleRuntime,
+        event: &Event,
+        completion: Option<&Completion>,
+    ) {
+        let result = rule.plan.run(event, &self.environment.context(event));
+        if result.as_ref().is_ok_and(|rows| rows.is_empty()) {
+            rule.counters.add(RuleCounter::Matched, 1);
+            rule.counters.add(RuleCounter::FailedNoResult, 1);
+            return;
+        }
+        account(services, rule, result, &EventFacts::of(event, services), completion);
+    }
+}
+
+fn account(
+    services: &Services,
+    rule: &RuleRuntime,
+    result: Result<Rows, EvalError>,
+    facts: &EventFacts<'_>,
+    completion: Option<&Completion>,
+) {
+    rule.counters.add(RuleCounter::Matched, 1);
+    match result {
+        Ok(rows) if rows.is_empty() => rule.counters.add(RuleCounter::FailedNoResult, 1),
+        Ok(rows) => {
+            rule.counters.add(RuleCounter::Passed, 1);
+            dispatch(services, rule, &rows, facts, completion);
+        }
+        Err(error) => {
+            rule.counters.add(RuleCounter::FailedException, 1);
+            if rule.exceptions.allows(services.clock.now_ms()) {
+                tracing::warn!(rule = %rule.id, %error, "rule failed");
+            }
+        }
+    }
+}
