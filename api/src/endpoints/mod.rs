@@ -1,0 +1,58 @@
+//! The endpoints, one file for each area.
+
+mod actions;
+mod api_keys;
+mod client_object;
+mod clients;
+mod connectors;
+mod error_codes;
+mod login;
+mod metrics;
+mod namespace;
+mod nodes;
+mod object_query;
+mod planned;
+mod prometheus;
+mod publish;
+mod retained;
+mod rule_test;
+mod rules;
+mod schemas;
+mod sources;
+mod status;
+mod subscriptions;
+mod topics;
+mod users;
+
+pub(crate) use status::status;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::Api;
+
+/// Every path under `/api/v5`.
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    let areas = [
+        actions::routes(),
+        api_keys::routes(),
+        clients::routes(),
+        connectors::routes(),
+        error_codes::routes(),
+        login::routes(),
+        metrics::routes(),
+        nodes::routes(),
+        planned::routes(),
+        prometheus::routes(),
+        publish::routes(),
+        retained::routes(),
+        rule_test::routes(),
+        rules::routes(),
+        schemas::routes(),
+        sources::routes(),
+        status::routes(),
+        subscriptions::routes(),
+        topics::routes(),
+        users::routes(),
+    ];
+    areas.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)
+}

@@ -1,0 +1,28 @@
+//! The management interface: REST under `/api/v5`, its description (OpenAPI), Prometheus, login and API keys.
+//!
+//! [`Api`] holds what the endpoints work on, [`router`] makes the routes, [`serve`] serves them. What outlives the
+//! process goes through the [`Store`] trait, which the server fills in.
+//!
+//! Every list is bounded, every request is checked before anything is changed, and a change of a connector, an action
+//! or a rule is applied by the engine and stored, or neither.
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod api;
+mod changes;
+mod counters;
+mod endpoints;
+mod machine;
+mod openapi;
+mod router;
+mod serve;
+mod store;
+mod web;
+
+pub use access::{Accounts, FirstUser, KeyFileError, LoadKeysError};
+pub use api::{Api, ApiParts, ApiSettings};
+pub use router::router;
+pub use serve::serve;
+pub use store::{ApiKeyRecord, Change, MemoryStore, Role, Snapshot, Store, StoreError, UserRecord};
+pub use web::{ApiError, Code, ErrorBody};
