@@ -1,0 +1,226 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::editions::Edition;
+
+/// MQTT server with a SQL rule engine and data integration inside.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the server.
+    Start(Start),
+    /// Check configuration and rule files without starting.
+    Check(Check),
+    /// Evaluate SQL on events, one JSON object a line in, one line out.
+    Eval(Eval),
+    /// Publish messages to any MQTT server.
+    Pub(Publish),
+    /// Subscribe at any MQTT server and print what comes.
+    Sub(Subscribe),
+    /// Ask or steer the server that runs on this machine.
+    Ctl(Ctl),
+}
+
+/// A flag wins over the environment, which wins over the file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Start {
+    /// Configuration file (TOML); without one the defaults hold.
+    #[arg(long, short, value_name = "FILE", env = "SLUICE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where state is kept.
+    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address and port of the MQTT listener `default`; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_MQTT")]
+    pub(crate) mqtt: Option<SocketAddr>,
+    /// Address and port of the management API; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_API")]
+    pub(crate) api: Option<SocketAddr>,
+    /// `community` or `enterprise`.
+    #[arg(long, value_name = "EDITION", env = "SLUICE_EDITION")]
+    pub(crate) edition: Option<Edition>,
+    /// Folder or file with connectors, actions and rules; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// File with API keys, a line each: `key:secret[:role]`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_keys: Option<PathBuf>,
+}
+
+/// Files to check.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Configuration files, rule files, or folders with rule files.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// How to evaluate.
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// SQL for lines that are plain events; a line with an `sql` of its own uses that.
+    #[arg(long, value_name = "SQL")]
+    pub(crate) sql: Option<String>,
+}
+
+/// Where a client connects, and as whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClientOptions {
+    /// Host name or address.
+    #[arg(long, short = 'H', default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port.
+    #[arg(long, short = 'p', default_value_t = 1883)]
+    pub(crate) port: u16,
+    /// Client id; one is made up when it is not given.
+    #[arg(long, short = 'i')]
+    pub(crate) id: Option<String>,
+    /// User name.
+    #[arg(long, short = 'u')]
+    pub(crate) username: Option<String>,
+    /// Password.
+    #[arg(long, short = 'P')]
+    pub(crate) password: Option<String>,
+    /// Keep alive in seconds.
+    #[arg(long, short = 'k', default_value_t = 60)]
+    pub(crate) keepalive: u16,
+    /// 0, 1 or 2.
+    #[arg(long, short = 'q', default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub(crate) qos: u8,
+}
+
+/// What to publish.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Publish {
+    /// Where to connect.
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+    /// Topic; `%i` is replaced by the number of the message, from 1.
+    #[arg(long, short = 't')]
+    pub(crate) topic: String,
+    /// Payload; `%i` is replaced by the number of the message. Without it, each line of standard input is a message.
+    #[arg(long, short = 'm')]
+    pub(crate) message: Option<String>,
+    /// Keep the message for later subscribers.
+    #[arg(long, short = 'r')]
+    pub(crate) retain: bool,
+    /// Send the message this many times.
+    #[arg(long, short = 'n', default_value_t = 1)]
+    pub(crate) count: u64,
+    /// Milliseconds between messages.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) interval: u64,
+}
+
+/// What to subscribe to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Subscribe {
+    /// Where to connect.
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+    /// Topic filter; may be given several times.
+    #[arg(long, short = 't', required = true)]
+    pub(crate) topic: Vec<String>,
+    /// Print the topic before the payload.
+    #[arg(long, short = 'v')]
+    pub(crate) verbose: bool,
+    /// Stop after this many messages.
+    #[arg(long, short = 'C')]
+    pub(crate) count: Option<u64>,
+}
+
+/// What to ask or steer.
+#[derive(Debug, Args)]
+pub(crate) struct Ctl {
+    /// Data directory of the server.
+    #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+    /// Print JSON as the API gives it.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: CtlCommand,
+}
+
+/// What to ask or steer.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Is the server up?
+    Status,
+    /// Clients: connected, and sessions of those that are away.
+    Clients {
+        /// What to do.
+        #[command(subcommand)]
+        command: ClientsCommand,
+    },
+    /// Rules.
+    Rules {
+        /// What to do.
+        #[command(subcommand)]
+        command: ObjectsCommand,
+    },
+    /// Connectors.
+    Connectors {
+        /// What to do.
+        #[command(subcommand)]
+        command: ObjectsCommand,
+    },
+    /// Actions.
+    Actions {
+        /// What to do.
+        #[command(subcommand)]
+        command: ObjectsCommand,
+    },
+}
+
+/// What to do with clients.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientsCommand {
+    /// List them.
+    List,
+    /// Show one.
+    Show {
+        /// Client id.
+        client_id: String,
+    },
+    /// End a client's connection and its session.
+    Kick {
+        /// Client id.
+        client_id: String,
+    },
+}
+
+/// What to do with rules, connectors or actions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ObjectsCommand {
+    /// List them.
+    List,
+    /// Show one, with its counters.
+    Show {
+        /// Rule id, or `type:name`.
+        id: String,
+    },
+    /// Switch one on.
+    Enable {
+        /// Rule id, or `type:name`.
+        id: String,
+    },
+    /// Switch one off.
+    Disable {
+        /// Rule id, or `type:name`.
+        id: String,
+    },
+}

@@ -1,0 +1,309 @@
+//! The server's configuration file: described once here; validation, JSON Schema and reference come from it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use connectors_api::{ByteSize, ConfigProblem, Period, parse_config};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::editions::Edition;
+use crate::toml_file::{Problem, TomlFile};
+
+/// Settings of one server. Every field has a default; an empty file is a valid one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Which connectors may be used. Also `--edition`, `SLUICE_EDITION`.
+    pub(crate) edition: Edition,
+    /// Name of this node in events, `$SYS` topics and API answers.
+    pub(crate) node: String,
+    /// Where state is kept; one server process at a time. Also `--data-dir`, `SLUICE_DATA_DIR`.
+    pub(crate) data_dir: PathBuf,
+    /// Folders or files with connectors, actions and rules (`*.toml`), read again when they change. Also `--rules`.
+    pub(crate) rules: Vec<PathBuf>,
+    /// Where clients connect.
+    pub(crate) listeners: Listeners,
+    /// Limits and defaults of the protocol.
+    pub(crate) mqtt: Mqtt,
+    /// Who may connect.
+    pub(crate) access: Access,
+    /// The rule engine.
+    pub(crate) rule_engine: RuleEngine,
+    /// The management API.
+    pub(crate) api: Api,
+    /// Log lines.
+    pub(crate) log: Log,
+    /// Longest time that a stop waits for clients and for rows on their way to targets.
+    pub(crate) shutdown_timeout: Period,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            edition: Edition::default(),
+            node: "sluice@127.0.0.1".to_owned(),
+            data_dir: "data".into(),
+            rules: Vec::new(),
+            listeners: Listeners::default(),
+            mqtt: Mqtt::default(),
+            access: Access::default(),
+            rule_engine: RuleEngine::default(),
+            api: Api::default(),
+            log: Log::default(),
+            shutdown_timeout: Period::seconds(30),
+        }
+    }
+}
+
+/// Listeners by kind and name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listeners {
+    /// Plain TCP.
+    pub(crate) tcp: BTreeMap<String, TcpListener>,
+    /// Threads that serve connections. 0: half of the cores, at least one.
+    pub(crate) workers: u16,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self { tcp: BTreeMap::from([("default".to_owned(), TcpListener::default())]), workers: 0 }
+    }
+}
+
+/// One TCP listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TcpListener {
+    /// Whether it is started.
+    pub(crate) enable: bool,
+    /// Address and port. Also `--mqtt` for the listener `default`.
+    pub(crate) bind: SocketAddr,
+    /// Connections at a time; more are refused.
+    pub(crate) max_connections: u32,
+}
+
+impl Default for TcpListener {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1883)),
+            max_connections: 1_048_576,
+        }
+    }
+}
+
+/// Limits and defaults of the protocol, for every listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Mqtt {
+    /// Time from the connection to its CONNECT.
+    pub(crate) idle_timeout: Period,
+    /// Largest packet that is accepted, fixed header included.
+    pub(crate) max_packet_size: ByteSize,
+    /// Longest client id, in bytes.
+    pub(crate) max_clientid_len: u16,
+    /// Most levels of a topic or filter.
+    pub(crate) max_topic_levels: u16,
+    /// Topic Alias Maximum that clients are told.
+    pub(crate) max_topic_alias: u16,
+    /// Messages of QoS 1 and 2 under way to a client; the client's Receive Maximum may lower it.
+    pub(crate) max_inflight: u16,
+    /// Receive Maximum that clients are told: messages of QoS 1 and 2 that a client may have under way to us.
+    pub(crate) receive_maximum: u16,
+    /// Messages that wait for a client; 0: no limit. When full the oldest is dropped and counted.
+    pub(crate) max_mqueue_len: u32,
+    /// Subscriptions of one session.
+    pub(crate) max_subscriptions: u32,
+    /// Session expiry of MQTT 3 clients that do not ask for a clean session.
+    pub(crate) session_expiry_interval: Period,
+    /// Longest session expiry that an MQTT 5 client gets.
+    pub(crate) max_session_expiry_interval: Period,
+    /// Keep alive is this many times the client's before the connection is closed.
+    pub(crate) keepalive_multiplier: f64,
+    /// Keep alive in seconds imposed on MQTT 5 clients; 0: theirs.
+    pub(crate) server_keepalive: u16,
+    /// Messages that are retained; more are refused.
+    pub(crate) max_retained_messages: u32,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Period::seconds(15),
+            max_packet_size: ByteSize::mebibytes(1),
+            max_clientid_len: 256,
+            max_topic_levels: 128,
+            max_topic_alias: 256,
+            max_inflight: 32,
+            receive_maximum: 100,
+            max_mqueue_len: 1000,
+            max_subscriptions: 10_000,
+            session_expiry_interval: Period::seconds(7200),
+            max_session_expiry_interval: Period::seconds(7 * 24 * 3600),
+            keepalive_multiplier: 1.5,
+            server_keepalive: 0,
+            max_retained_messages: 1_000_000,
+        }
+    }
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Access {
+    /// Accept clients without an authenticator from everywhere; otherwise from loopback only.
+    pub(crate) allow_anonymous: bool,
+}
+
+/// The rule engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RuleEngine {
+    /// Whether messages on `$SYS/…` leave rules alone.
+    pub(crate) ignore_sys_message: bool,
+    /// Memory for the rows of all actions together; `0`: a quarter of the machine's memory.
+    pub(crate) queue_memory: ByteSize,
+}
+
+impl Default for RuleEngine {
+    fn default() -> Self {
+        Self { ignore_sys_message: true, queue_memory: ByteSize::bytes(0) }
+    }
+}
+
+/// The management API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Api {
+    /// Whether it is started.
+    pub(crate) enable: bool,
+    /// Address and port. Also `--api`.
+    pub(crate) bind: SocketAddr,
+    /// File with lines `key:secret[:role]`, read at each start. Also `--api-keys`.
+    pub(crate) api_keys: Option<PathBuf>,
+    /// How long a login lasts without use.
+    pub(crate) token_expired_time: Period,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 18083)),
+            api_keys: None,
+            token_expired_time: Period::seconds(3600),
+        }
+    }
+}
+
+/// Log lines, on standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or per part: `info,broker_net=debug`. Also `SLUICE_LOG`.
+    pub(crate) level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Every problem with its place.
+pub(crate) fn read(path: &Path) -> Result<Config, Vec<Problem>> {
+    check(&TomlFile::read(path).map_err(|problem| vec![problem])?)
+}
+
+/// Checks a configuration file that was read.
+///
+/// # Errors
+/// Every problem with its place.
+pub(crate) fn check(file: &TomlFile) -> Result<Config, Vec<Problem>> {
+    let config: Config = parse_config(&file.json).map_err(|error| file.problems("", &error))?;
+    let problems: Vec<Problem> =
+        config.problems().into_iter().map(|problem| file.problem(&problem.path, problem.message)).collect();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+impl Config {
+    /// What the types alone do not rule out.
+    fn problems(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut require = |path: &str, holds: bool, expected: &str, found: &dyn std::fmt::Display| {
+            if !holds {
+                problems.push(ConfigProblem::new(path, format!("expected {expected}, got `{found}`")));
+            }
+        };
+        let mqtt = &self.mqtt;
+        let packet = mqtt.max_packet_size;
+        require(
+            "mqtt.max_packet_size",
+            (64..=268_435_460).contains(&packet.get()),
+            "64 bytes to 256 MB",
+            &packet,
+        );
+        require("mqtt.max_inflight", mqtt.max_inflight > 0, "1 to 65535", &mqtt.max_inflight);
+        require("mqtt.receive_maximum", mqtt.receive_maximum > 0, "1 to 65535", &mqtt.receive_maximum);
+        require("mqtt.max_clientid_len", mqtt.max_clientid_len >= 23, "at least 23", &mqtt.max_clientid_len);
+        require("mqtt.max_topic_levels", mqtt.max_topic_levels > 0, "at least 1", &mqtt.max_topic_levels);
+        let multiplier = mqtt.keepalive_multiplier;
+        require("mqtt.keepalive_multiplier", (1.0..=10.0).contains(&multiplier), "1 to 10", &multiplier);
+        require("node", self.node.contains('@'), "a name such as `sluice@10.0.0.1`", &self.node);
+        let level = tracing_subscriber::EnvFilter::try_new(&self.log.level);
+        require(
+            "log.level",
+            level.is_ok(),
+            "a level such as `info`, or `info,broker_net=debug`",
+            &self.log.level,
+        );
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn problem(text: &str) -> String {
+        let file = TomlFile::parse(Path::new("sluice.toml"), text.to_owned()).expect("TOML");
+        let problems = check(&file).expect_err("a problem");
+        problems
+            .iter()
+            .map(|p| format!("{}:{} {}", p.line, p.column, p.message))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let file = TomlFile::parse(Path::new("sluice.toml"), String::new()).unwrap();
+        assert_eq!(check(&file).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn problems_name_place_found_and_expected() {
+        assert!(problem("edition = 'pro'").starts_with("1:11 edition: unknown variant `pro`"));
+        assert_eq!(
+            problem("[mqtt]\nmax_inflight = 0\nkeepalive_multiplier = 0.5"),
+            "2:16 mqtt.max_inflight: expected 1 to 65535, got `0`\n\
+             3:24 mqtt.keepalive_multiplier: expected 1 to 10, got `0.5`"
+        );
+        assert!(problem("[mqtt]\nidle_timout = '3s'").contains("did you mean `idle_timeout`?"));
+        assert!(
+            problem("[mqtt]\nidle_timeout = '3 parsecs'")
+                .contains("2:16 mqtt.idle_timeout: expected a duration")
+        );
+        assert!(
+            problem("[listeners.tcp.default]\nbind = 'localhost'")
+                .starts_with("2:8 listeners.tcp.default.bind:")
+        );
+    }
+}

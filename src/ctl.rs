@@ -1,0 +1,324 @@
+//! `sluice ctl`: asks the server of a data directory over its API, and prints what scripts for EMQX expect to read.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::{Method, StatusCode};
+use serde_json::Value as Json;
+
+use crate::cli::{ClientsCommand, Ctl, CtlCommand, ObjectsCommand};
+use crate::data_dir::Control;
+
+/// Longest wait for an answer of the API.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Entries asked for at a time.
+const PAGE_LIMIT: u32 = 1000;
+
+/// Characters of a path part that are percent-encoded.
+const PATH_PART: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// Runs one command. The text goes to standard output.
+///
+/// # Errors
+/// When no server runs on the data directory, when what was named is not there, or when the server says no.
+pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
+    let api = Api::open(&options.data_dir)?;
+    let json = options.json;
+    match options.command {
+        CtlCommand::Status => status(&api, json).await,
+        CtlCommand::Clients { command } => clients(&api, command, json).await,
+        CtlCommand::Rules { command } => objects(&api, &RULES, command, json).await,
+        CtlCommand::Connectors { command } => objects(&api, &CONNECTORS, command, json).await,
+        CtlCommand::Actions { command } => objects(&api, &ACTIONS, command, json).await,
+    }
+}
+
+struct Api {
+    client: reqwest::Client,
+    control: Control,
+}
+
+impl Api {
+    fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        let control = Control::read(data_dir).with_context(|| {
+            format!(
+                "no server runs on the data directory `{}` (choose another with --data-dir)",
+                data_dir.display()
+            )
+        })?;
+        let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build()?;
+        Ok(Self { client, control })
+    }
+
+    /// Sends a request; `None` when what it names is not there.
+    async fn send(&self, method: Method, path: &str, body: Option<&Json>) -> anyhow::Result<Option<Json>> {
+        let mut request = self
+            .client
+            .request(method, format!("{}/api/v5{path}", self.control.api))
+            .bearer_auth(&self.control.token);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.with_context(|| format!("no answer from {}", self.control.api))?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !status.is_success() {
+            bail!("{status}: {}", message_of(&text));
+        }
+        Ok(Some(if text.is_empty() { Json::Null } else { serde_json::from_str(&text)? }))
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Option<Json>> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// Every entry of a list, be it paged or a plain array.
+    async fn list(&self, path: &str) -> anyhow::Result<Vec<Json>> {
+        let mut all = Vec::new();
+        for page in 1.. {
+            let answer =
+                self.get(&format!("{path}?page={page}&limit={PAGE_LIMIT}")).await?.unwrap_or_default();
+            match answer {
+                Json::Array(items) => return Ok(items),
+                Json::Object(mut object) => {
+                    let Some(Json::Array(items)) = object.remove("data") else { break };
+                    all.extend(items);
+                    if object.get("meta").and_then(|meta| meta.get("hasnext")) != Some(&Json::Bool(true)) {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn message_of(body: &str) -> String {
+    serde_json::from_str::<Json>(body)
+        .ok()
+        .and_then(|body| body.get("message")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| body.to_owned())
+}
+
+fn part(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, PATH_PART).to_string()
+}
+
+fn print_json(value: &Json) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+async fn status(api: &Api, json: bool) -> anyhow::Result<()> {
+    let nodes = api.get("/nodes").await?.unwrap_or_default();
+    if json {
+        return print_json(&nodes);
+    }
+    for node in nodes.as_array().into_iter().flatten() {
+        let state = if text(node, "node_status") == "running" { "started" } else { "stopped" };
+        println!("Node '{}' {} is {state}", text(node, "node"), text(node, "version"));
+    }
+    Ok(())
+}
+
+async fn clients(api: &Api, command: ClientsCommand, json: bool) -> anyhow::Result<()> {
+    match command {
+        ClientsCommand::List => {
+            let clients = api.list("/clients").await?;
+            if json {
+                return print_json(&Json::Array(clients));
+            }
+            if clients.is_empty() {
+                println!("No clients.");
+            }
+            for client in &clients {
+                println!("{}", client_line(client));
+            }
+            Ok(())
+        }
+        ClientsCommand::Show { client_id } => {
+            match api.get(&format!("/clients/{}", part(&client_id))).await? {
+                Some(client) if json => print_json(&client),
+                Some(client) => {
+                    println!("{}", client_line(&client));
+                    Ok(())
+                }
+                None => bail!("Not Found."),
+            }
+        }
+        ClientsCommand::Kick { client_id } => {
+            match api.send(Method::DELETE, &format!("/clients/{}", part(&client_id)), None).await? {
+                Some(_) => {
+                    println!("ok");
+                    Ok(())
+                }
+                None => bail!("Not Found."),
+            }
+        }
+    }
+}
+
+/// The line that `ctl clients list` has always printed.
+fn client_line(client: &Json) -> String {
+    let mut line = format!(
+        "Client({}, username={}, peername={}:{}, clean_start={}, keepalive={}, session_expiry_interval={}, \
+         subscriptions={}, inflight={}, awaiting_rel={}, delivered_msgs={}, enqueued_msgs={}, dropped_msgs={}, \
+         connected={}, created_at={}, connected_at={}",
+        text(client, "clientid"),
+        text(client, "username"),
+        text(client, "ip_address"),
+        text(client, "port"),
+        text(client, "clean_start"),
+        text(client, "keepalive"),
+        text(client, "expiry_interval"),
+        text(client, "subscriptions_cnt"),
+        text(client, "inflight_cnt"),
+        text(client, "awaiting_rel_cnt"),
+        text(client, "send_msg"),
+        text(client, "mqueue_len"),
+        text(client, "mqueue_dropped"),
+        text(client, "connected"),
+        millis(client, "created_at"),
+        millis(client, "connected_at"),
+    );
+    if client.get("connected") == Some(&Json::Bool(false)) {
+        line.push_str(&format!(", disconnected_at={}", millis(client, "disconnected_at")));
+    }
+    line.push(')');
+    line
+}
+
+/// The text of a field as scripts expect it: `undefined` when it has none.
+fn text(object: &Json, key: &str) -> String {
+    match object.get(key) {
+        None | Some(Json::Null) => "undefined".to_owned(),
+        Some(Json::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A time of the API, which is RFC 3339, as Unix milliseconds.
+fn millis(object: &Json, key: &str) -> String {
+    match object.get(key) {
+        Some(Json::String(time)) => match chrono::DateTime::parse_from_rfc3339(time) {
+            Ok(time) => time.timestamp_millis().to_string(),
+            Err(_) => time.clone(),
+        },
+        _ => text(object, key),
+    }
+}
+
+/// One of the kinds of object that share `list`, `show`, `enable` and `disable`.
+struct Kind {
+    path: &'static str,
+    none: &'static str,
+    line: fn(&Json) -> String,
+    has_metrics: bool,
+}
+
+const RULES: Kind = Kind { path: "/rules", none: "No rules.", line: rule_line, has_metrics: true };
+const CONNECTORS: Kind =
+    Kind { path: "/connectors", none: "No connectors.", line: connector_line, has_metrics: false };
+const ACTIONS: Kind = Kind { path: "/actions", none: "No actions.", line: connector_line, has_metrics: true };
+
+fn rule_line(rule: &Json) -> String {
+    format!(
+        "Rule{{id={}, name={}, enabled={}, descr={}}}",
+        text(rule, "id"),
+        text(rule, "name"),
+        text(rule, "enable"),
+        text(rule, "description")
+    )
+}
+
+fn connector_line(object: &Json) -> String {
+    let mut line = format!(
+        "{}:{} enable={} status={}",
+        text(object, "type"),
+        text(object, "name"),
+        text(object, "enable"),
+        text(object, "status")
+    );
+    let reason = text(object, "status_reason");
+    if !reason.is_empty() && reason != "undefined" {
+        line.push_str(&format!(" reason={reason}"));
+    }
+    line
+}
+
+async fn objects(api: &Api, kind: &Kind, command: ObjectsCommand, json: bool) -> anyhow::Result<()> {
+    match command {
+        ObjectsCommand::List => {
+            let items = api.list(kind.path).await?;
+            if json {
+                return print_json(&Json::Array(items));
+            }
+            if items.is_empty() {
+                println!("{}", kind.none);
+            }
+            for item in &items {
+                println!("{}", (kind.line)(item));
+            }
+            Ok(())
+        }
+        ObjectsCommand::Show { id } => show(api, kind, &id, json).await,
+        ObjectsCommand::Enable { id } => switch(api, kind, &id, true).await,
+        ObjectsCommand::Disable { id } => switch(api, kind, &id, false).await,
+    }
+}
+
+async fn show(api: &Api, kind: &Kind, id: &str, json: bool) -> anyhow::Result<()> {
+    let path = format!("{}/{}", kind.path, part(id));
+    let Some(mut object) = api.get(&path).await? else { bail!("Not Found.") };
+    let metrics = if kind.has_metrics { api.get(&format!("{path}/metrics")).await? } else { None };
+    if json {
+        if let (Some(fields), Some(metrics)) = (object.as_object_mut(), metrics) {
+            fields.insert("metrics".to_owned(), metrics.get("metrics").cloned().unwrap_or_default());
+        }
+        return print_json(&object);
+    }
+    println!("{}", (kind.line)(&object));
+    for (key, value) in object.as_object().into_iter().flatten() {
+        match value {
+            Json::String(text) if text.contains('\n') => {
+                println!("  {key}:\n    {}", text.trim().replace('\n', "\n    "));
+            }
+            Json::String(text) => println!("  {key}: {text}"),
+            value => println!("  {key}: {value}"),
+        }
+    }
+    let counters = metrics.as_ref().and_then(|metrics| metrics.get("metrics")).and_then(Json::as_object);
+    if let Some(counters) = counters {
+        println!("  metrics:");
+        for (name, value) in counters {
+            println!("    {name}: {value}");
+        }
+    }
+    Ok(())
+}
+
+async fn switch(api: &Api, kind: &Kind, id: &str, enable: bool) -> anyhow::Result<()> {
+    let path = format!("{}/{}", kind.path, part(id));
+    let answer = if kind.path == RULES.path {
+        let Some(mut rule) = api.get(&path).await? else { bail!("Not Found.") };
+        let fields = rule.as_object_mut().context("the server sent no rule")?;
+        fields
+            .retain(|key, _| matches!(key.as_str(), "sql" | "name" | "actions" | "description" | "metadata"));
+        fields.insert("enable".to_owned(), Json::Bool(enable));
+        api.send(Method::PUT, &path, Some(&rule)).await?
+    } else {
+        api.send(Method::PUT, &format!("{path}/enable/{enable}"), None).await?
+    };
+    if answer.is_none() {
+        bail!("Not Found.");
+    }
+    println!("ok");
+    Ok(())
+}

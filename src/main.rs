@@ -1,0 +1,71 @@
+//! `sluice`: an MQTT server with a SQL rule engine and data integration inside.
+//!
+//! This crate only reads the configuration, wires the parts, starts and stops them, and has the command line.
+
+mod check;
+mod cli;
+mod clock;
+mod config;
+mod connectors;
+mod ctl;
+mod data_dir;
+mod editions;
+mod eval;
+mod memory;
+mod mqtt_client;
+mod pub_sub;
+mod reload;
+mod rule_files;
+mod server;
+mod store;
+mod toml_file;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    rustls::crypto::ring::default_provider().install_default().expect("nobody installed a provider before");
+    let result = match cli.command {
+        Command::Start(options) => start(&options),
+        Command::Check(options) => {
+            return on_one_thread(async { Ok(check::run(options).await) }).unwrap_or_else(report);
+        }
+        Command::Eval(options) => eval::run(&options).map_err(Into::into),
+        Command::Pub(options) => on_one_thread(pub_sub::publish(options)),
+        Command::Sub(options) => on_one_thread(pub_sub::subscribe(options)),
+        Command::Ctl(options) => on_one_thread(ctl::run(options)),
+    };
+    result.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+fn report(error: anyhow::Error) -> ExitCode {
+    eprintln!("sluice: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn start(options: &cli::Start) -> anyhow::Result<()> {
+    let config = server::configure(options)?;
+    let level = std::env::var("SLUICE_LOG").unwrap_or_else(|_| config.log.level.clone());
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(level)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("sluice")
+        .build()?
+        .block_on(server::run(config))
+}
+
+fn on_one_thread<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+}

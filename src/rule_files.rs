@@ -1,0 +1,287 @@
+//! Connectors, actions and rules declared in TOML files (`rules.d/*.toml`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use engine_runtime::{Engine, EngineError, FileObject, ObjectClass};
+use serde_json::{Map, Value as Json};
+
+use crate::toml_file::{Problem, TomlFile, nearest};
+
+/// The tables that may stand at the top of a rule file.
+const ROOTS: [&str; 3] = ["connectors", "actions", "rules"];
+
+/// The objects of some files, or what is wrong with them.
+#[derive(Debug, Default)]
+pub(crate) struct RuleFiles {
+    /// The objects, connectors first.
+    pub(crate) objects: Vec<Declared>,
+    /// Files that could not be read, and objects that are wrong.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One object with the place where it was declared.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    /// What the engine gets.
+    pub(crate) object: FileObject,
+    /// Dotted path of the object in its file, `actions.http.post`.
+    pub(crate) at: String,
+    /// Index of its file.
+    file: usize,
+}
+
+/// Lists the rule files behind `paths`: a file stands for itself, a folder for its `*.toml` files in order of their names.
+///
+/// # Errors
+/// When a path cannot be read.
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_file() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path)
+            .map_err(|error| Problem::of_file(path, format!("cannot read the folder: {error}")))?;
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "toml") && path.is_file())
+            .collect();
+        found.sort();
+        files.append(&mut found);
+    }
+    Ok(files)
+}
+
+/// Reads and checks files. Objects with problems are left out of `objects`.
+pub(crate) fn read(engine: &Engine, paths: &[PathBuf]) -> RuleFiles {
+    let mut result = RuleFiles::default();
+    let mut files = Vec::new();
+    for path in paths {
+        match TomlFile::read(path) {
+            Ok(file) => files.push(file),
+            Err(problem) => result.problems.push(problem),
+        }
+    }
+    check_files(engine, &files, &mut result);
+    result
+}
+
+fn check_files(engine: &Engine, files: &[TomlFile], result: &mut RuleFiles) {
+    let mut seen: BTreeMap<(ObjectClass, String), usize> = BTreeMap::new();
+    for (index, file) in files.iter().enumerate() {
+        for declared in declared_in(file, index, &mut result.problems) {
+            let id = id_of(&declared.object);
+            if let Some(first) = seen.insert((declared.object.class, id.clone()), index) {
+                let first = files[first].path.display();
+                let message = format!("{} `{id}` is declared in `{first}` already", declared.object.class);
+                result.problems.push(file.problem(&declared.at, message));
+                continue;
+            }
+            let problems = problems_of(engine, file, &declared);
+            if problems.is_empty() {
+                result.objects.push(declared);
+            } else {
+                result.problems.extend(problems);
+            }
+        }
+    }
+    check_references(files, result);
+    result.objects.sort_by_key(|declared| declared.object.class);
+}
+
+fn declared_in(file: &TomlFile, index: usize, problems: &mut Vec<Problem>) -> Vec<Declared> {
+    let mut declared = Vec::new();
+    for (root, value) in file.json.as_object().into_iter().flatten() {
+        let class = match root.as_str() {
+            "connectors" => ObjectClass::Connector,
+            "actions" => ObjectClass::Action,
+            "rules" => ObjectClass::Rule,
+            other => {
+                let near = nearest(other, ROOTS.into_iter())
+                    .map(|name| format!("; did you mean `{name}`?"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "unknown table `{other}`, expected one of `connectors`, `actions`, `rules`{near}"
+                );
+                problems.push(file.problem(root, message));
+                continue;
+            }
+        };
+        let Some(table) = value.as_object() else {
+            problems.push(file.problem(root, format!("expected a table, found {}", type_of(value))));
+            continue;
+        };
+        if class == ObjectClass::Rule {
+            collect(file, index, class, root, table, &[], problems, &mut declared);
+            continue;
+        }
+        for (kind, objects) in table {
+            let at = format!("{root}.{kind}");
+            match objects.as_object() {
+                Some(objects) => {
+                    collect(file, index, class, &at, objects, &[("type", kind)], problems, &mut declared);
+                }
+                None => problems.push(file.problem(
+                    &at,
+                    format!("expected a table `{root}.<type>.<name>`, found {}", type_of(objects)),
+                )),
+            }
+        }
+    }
+    declared
+}
+
+#[allow(clippy::too_many_arguments)]
+fn collect(
+    file: &TomlFile,
+    index: usize,
+    class: ObjectClass,
+    at: &str,
+    objects: &Map<String, Json>,
+    fixed: &[(&str, &str)],
+    problems: &mut Vec<Problem>,
+    declared: &mut Vec<Declared>,
+) {
+    let name_field = if class == ObjectClass::Rule { "id" } else { "name" };
+    for (name, body) in objects {
+        let at = format!("{at}.{name}");
+        let Some(body) = body.as_object() else {
+            problems.push(file.problem(&at, format!("expected a table, found {}", type_of(body))));
+            continue;
+        };
+        let mut config = Map::new();
+        for (key, value) in fixed.iter().copied().chain([(name_field, name.as_str())]) {
+            config.insert(key.to_owned(), Json::String(value.to_owned()));
+        }
+        let clash = config.keys().find(|key| body.contains_key(*key)).cloned();
+        if let Some(key) = clash {
+            let message = format!("`{key}` comes from the table's name; leave it out");
+            problems.push(file.problem(&format!("{at}.{key}"), message));
+            continue;
+        }
+        config.extend(body.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let object = FileObject { class, config: Json::Object(config), path: file.path.clone() };
+        declared.push(Declared { object, at, file: index });
+    }
+}
+
+fn problems_of(engine: &Engine, file: &TomlFile, declared: &Declared) -> Vec<Problem> {
+    let config = &declared.object.config;
+    let checked = match declared.object.class {
+        ObjectClass::Connector => engine.check_connector(config),
+        ObjectClass::Action => engine.check_action(config),
+        ObjectClass::Rule => {
+            let problems = sql_problems(file, &declared.at, config);
+            if !problems.is_empty() {
+                return problems;
+            }
+            engine.check_rule(config)
+        }
+    };
+    match checked {
+        // a connector of another edition is kept and shown with its reason
+        Ok(()) | Err(EngineError::EditionRequired { .. }) => Vec::new(),
+        Err(EngineError::Invalid(error)) => error
+            .0
+            .iter()
+            .map(|problem| file.problem(&place_of(&declared.at, &problem.path), problem.message.clone()))
+            .collect(),
+        Err(other) => vec![file.problem(&declared.at, other.to_string())],
+    }
+}
+
+/// Where a field of an object stands in its file: `type` and `name` are parts of the table's own name.
+fn place_of(at: &str, field: &str) -> String {
+    match field {
+        "type" => at.rsplit_once('.').map_or(at, |(kind, _)| kind).to_owned(),
+        "name" | "id" | "" => at.to_owned(),
+        field => format!("{at}.{field}"),
+    }
+}
+
+/// Problems inside a rule's SQL, at their line and column in the file.
+fn sql_problems(file: &TomlFile, at: &str, config: &Json) -> Vec<Problem> {
+    let Some(sql) = config.get("sql").and_then(Json::as_str) else { return Vec::new() };
+    let Err(errors) = engine_sql::Plan::compile(sql) else { return Vec::new() };
+    let path = format!("{at}.sql");
+    errors
+        .problems()
+        .iter()
+        .map(|problem| {
+            let at = problem.span.start;
+            let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            file.problem_in_text(
+                &path,
+                at.line as usize,
+                at.column as usize,
+                format!("{}{hint}", problem.message),
+            )
+        })
+        .collect()
+}
+
+/// Actions name their connector, rules their actions: a name that is declared nowhere in the same set of files is
+/// a problem only when the file set is all there is; the server's other objects are checked by the engine.
+fn check_references(files: &[TomlFile], result: &mut RuleFiles) {
+    let connectors: Vec<String> = ids(result, ObjectClass::Connector);
+    let mut problems = Vec::new();
+    for declared in result.objects.iter().filter(|declared| declared.object.class == ObjectClass::Action) {
+        let config = &declared.object.config;
+        let (Some(kind), Some(name)) =
+            (config.get("type").and_then(Json::as_str), config.get("connector").and_then(Json::as_str))
+        else {
+            continue;
+        };
+        let wanted = format!("{kind}:{name}");
+        let near = nearest(&wanted, connectors.iter().map(String::as_str)).filter(|near| *near != wanted);
+        if !connectors.contains(&wanted)
+            && let Some(near) = near
+        {
+            let message = format!("no connector `{wanted}` is declared; did you mean `{near}`?");
+            problems.push(files[declared.file].problem(&format!("{}.connector", declared.at), message));
+        }
+    }
+    result.problems.append(&mut problems);
+}
+
+fn ids(result: &RuleFiles, class: ObjectClass) -> Vec<String> {
+    result
+        .objects
+        .iter()
+        .filter(|declared| declared.object.class == class)
+        .map(|d| id_of(&d.object))
+        .collect()
+}
+
+fn id_of(object: &FileObject) -> String {
+    let field = |name: &str| object.config.get(name).and_then(Json::as_str).unwrap_or_default();
+    match object.class {
+        ObjectClass::Rule => field("id").to_owned(),
+        ObjectClass::Connector | ObjectClass::Action => format!("{}:{}", field("type"), field("name")),
+    }
+}
+
+fn type_of(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "nothing",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a text",
+        Json::Array(_) => "an array",
+        Json::Object(_) => "a table",
+    }
+}
+
+/// Tells rule files from configuration files: only the former have these tables at their top.
+pub(crate) fn is_rule_file(file: &TomlFile) -> bool {
+    file.json
+        .as_object()
+        .is_some_and(|top| ROOTS.iter().any(|root| top.get(*root).is_some_and(Json::is_object)))
+}
+
+/// The folder that a path of a rule file is watched by.
+pub(crate) fn watched_folder(path: &Path) -> &Path {
+    if path.is_dir() { path } else { path.parent().unwrap_or(path) }
+}

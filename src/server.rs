@@ -1,0 +1,361 @@
+//! The server: the parts, wired, started in order and stopped in the opposite one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use api::{Api, ApiParts, ApiSettings, FirstUser, Store as _};
+use broker_core::{Broker, BrokerConfig};
+use engine_event::Clock;
+use engine_runtime::{Engine, EngineConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::cli::Start;
+use crate::clock::SystemClock;
+use crate::config::{self, Config};
+use crate::data_dir::{Control, DataDir};
+use crate::editions::Edition;
+use crate::reload::{RuleReload, Watching};
+use crate::store::SqliteStore;
+use crate::{connectors, memory};
+
+/// Reads the configuration: defaults, then the file, then environment and flags.
+///
+/// # Errors
+/// Every problem of the file.
+pub(crate) fn configure(options: &Start) -> anyhow::Result<Config> {
+    let mut config = match &options.config {
+        None => Config::default(),
+        Some(path) => config::read(path).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("{}", lines.join("\n"))
+        })?,
+    };
+    if let Some(data_dir) = &options.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    if let Some(edition) = options.edition {
+        config.edition = edition;
+    }
+    if let Some(bind) = options.mqtt {
+        config.listeners.tcp.entry("default".to_owned()).or_default().bind = bind;
+    }
+    if let Some(bind) = options.api {
+        config.api.bind = bind;
+    }
+    if let Some(path) = &options.api_keys {
+        config.api.api_keys = Some(path.clone());
+    }
+    config.rules.extend(options.rules.iter().cloned());
+    Ok(config)
+}
+
+/// Starts the server, runs it until it is told to stop, and stops it.
+///
+/// # Errors
+/// When it cannot start; what was started is stopped again.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let server = Server::start(config).await?;
+    server.run().await
+}
+
+struct Server {
+    config: Config,
+    data_dir: DataDir,
+    store: SqliteStore,
+    broker: Arc<Broker>,
+    engine: Arc<Engine>,
+    network: broker_net::Server,
+    reload: RuleReload,
+    watching: Watching,
+    api: Option<ApiTask>,
+}
+
+struct ApiTask {
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start(config: Config) -> anyhow::Result<Self> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            edition = %config.edition,
+            node = config.node,
+            data_dir = %data_dir.path().display(),
+            "sluice starts"
+        );
+        let store = SqliteStore::open(data_dir.path()).await?;
+        let snapshot = store.load().await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let broker = Broker::new(broker_config(&config), Arc::clone(&clock));
+        let engine = Engine::new(engine_config(&config, &data_dir, &clock));
+        broker.set_tap(Arc::clone(&engine) as _);
+        engine.attach(Arc::clone(&broker) as _, Arc::clone(&broker) as _);
+
+        for (object, error) in engine.load(snapshot.objects.clone()).await {
+            error!(object, %error, "kept, but not usable");
+        }
+        let reload = RuleReload::new(Arc::clone(&engine), config.rules.clone());
+        // before the first reading, so that no change falls between the two
+        let watching = reload.watch();
+        reload.first().await?;
+
+        // the API before the listeners: a port that is taken is found before a client is accepted
+        let api_listener = if config.api.enable { Some(bind_api(config.api.bind).await?) } else { None };
+        let network = broker_net::Server::start(network_config(&config), Arc::clone(&broker))
+            .context("cannot start the MQTT listeners")?;
+        announce_access(&config);
+
+        let parts = Parts {
+            config: &config,
+            data_dir: &data_dir,
+            store: &store,
+            clock,
+            broker: &broker,
+            engine: &engine,
+        };
+        let api = match api_listener {
+            Some(listener) => Some(parts.start_api(listener, &network, &snapshot).await?),
+            None => None,
+        };
+        info!(rules = engine.rules().len(), "sluice is ready");
+        Ok(Self { config, data_dir, store, broker, engine, network, reload, watching, api })
+    }
+
+    async fn run(self) -> anyhow::Result<()> {
+        let signal = wait_for_stop(&self.reload).await?;
+        info!(signal, "sluice stops");
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Stops in the order of the flow: no new messages, then the rows on their way, then the rest.
+    async fn stop(self) {
+        let limit = self.config.shutdown_timeout.duration().min(Duration::from_secs(3600));
+        self.data_dir.remove_control();
+        drop(self.watching);
+        if let Some(api) = &self.api {
+            api.stop.cancel();
+        }
+        self.network.shutdown(limit.min(Duration::from_secs(5))).await;
+        self.broker.stop();
+        let report = self.engine.shutdown(limit).await;
+        for (action, rows) in &report.left {
+            warn!(action, rows, "rows were left undelivered");
+        }
+        if let Some(api) = self.api
+            && let Ok(Err(error)) = api.task.await
+        {
+            error!(%error, "the management interface failed");
+        }
+        self.store.close().await;
+        info!(drained = report.drained, "sluice has stopped");
+    }
+}
+
+/// What the API is made of.
+struct Parts<'a> {
+    config: &'a Config,
+    data_dir: &'a DataDir,
+    store: &'a SqliteStore,
+    clock: Arc<dyn Clock>,
+    broker: &'a Arc<Broker>,
+    engine: &'a Arc<Engine>,
+}
+
+impl Parts<'_> {
+    async fn start_api(
+        self,
+        listener: TcpListener,
+        network: &broker_net::Server,
+        snapshot: &api::Snapshot,
+    ) -> anyhow::Result<ApiTask> {
+        let address = listener.local_addr()?;
+        let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let settings = ApiSettings {
+            node: self.config.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            edition: edition_label(self.config.edition).to_owned(),
+            data_dir: self.data_dir.path().display().to_string(),
+            local_token: Some(token.clone()),
+            token_lifetime_ms: i64::try_from(self.config.api.token_expired_time.duration().as_millis())
+                .unwrap_or(i64::MAX),
+            ..ApiSettings::default()
+        };
+        let api = Api::new(
+            ApiParts {
+                broker: Arc::clone(self.broker),
+                engine: Arc::clone(self.engine),
+                store: Arc::new(self.store.clone()),
+                clock: self.clock,
+                definitions: connectors::definitions(self.config.edition),
+                settings,
+            },
+            snapshot,
+        );
+        prepare_accounts(&api, self.config).await?;
+        let control = Control {
+            api: format!("http://{}", reachable(address)),
+            mqtt: network.local_addrs().iter().map(ToString::to_string).collect(),
+            token,
+            pid: std::process::id(),
+        };
+        self.data_dir
+            .write_control(&control)
+            .context("cannot write the control file into the data directory")?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(api::serve(listener, api::router(api), stop.clone()));
+        Ok(ApiTask { stop, task })
+    }
+}
+
+/// Makes the administrator at the first start, and reads the file of API keys.
+async fn prepare_accounts(api: &Api, config: &Config) -> anyhow::Result<()> {
+    let given = std::env::var("SLUICE_ADMIN_PASSWORD").ok();
+    match api
+        .accounts()
+        .ensure_first_user(given.as_deref())
+        .await
+        .map_err(|error| anyhow::anyhow!("{}", error.message()))?
+    {
+        FirstUser::Present => {}
+        FirstUser::MadeWithGivenPassword => {
+            info!("made the user `admin` with the password of SLUICE_ADMIN_PASSWORD");
+        }
+        FirstUser::MadeWithRandomPassword(password) => {
+            // shown once and never logged: only its hash is kept
+            eprintln!("\n    First start: log in as `admin` with the password {password}\n");
+        }
+    }
+    if let Some(path) = &config.api.api_keys {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the API keys in `{}` (--api-keys)", path.display()))?;
+        let keys = api
+            .accounts()
+            .load_key_file(&text)
+            .await
+            .with_context(|| format!("cannot load the API keys in `{}` (--api-keys)", path.display()))?;
+        info!(keys, "API keys loaded");
+    }
+    Ok(())
+}
+
+async fn bind_api(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!(
+                "the port of the management API, {address}, is taken: choose another with --api or `api.bind`"
+            )
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address} (--api, `api.bind`)")),
+    }
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], v6.port()))
+        }
+        address => address,
+    }
+}
+
+fn announce_access(config: &Config) {
+    if config.access.allow_anonymous {
+        warn!("clients need no password, from everywhere (access.allow_anonymous)");
+    } else {
+        info!(
+            "clients without a password are accepted from this machine only; access.allow_anonymous = true opens to all"
+        );
+    }
+}
+
+/// The words that some clients of the API depend on.
+fn edition_label(edition: Edition) -> &'static str {
+    match edition {
+        Edition::Community => "Opensource",
+        Edition::Enterprise => "Enterprise",
+    }
+}
+
+fn broker_config(config: &Config) -> BrokerConfig {
+    let mqtt = &config.mqtt;
+    BrokerConfig {
+        node: config.node.clone(),
+        allow_anonymous: config.access.allow_anonymous,
+        max_packet_size: u32::try_from(mqtt.max_packet_size.get()).unwrap_or(u32::MAX),
+        max_client_id_len: mqtt.max_clientid_len.into(),
+        max_topic_levels: mqtt.max_topic_levels.into(),
+        max_topic_alias: mqtt.max_topic_alias,
+        server_keep_alive_s: (mqtt.server_keepalive > 0).then_some(mqtt.server_keepalive),
+        keep_alive_multiplier_permille: (mqtt.keepalive_multiplier * 1000.0) as u32,
+        session_expiry_interval_s: seconds(mqtt.session_expiry_interval),
+        max_session_expiry_interval_s: seconds(mqtt.max_session_expiry_interval),
+        receive_maximum: mqtt.receive_maximum,
+        max_inflight: mqtt.max_inflight,
+        max_queue_len: mqtt.max_mqueue_len as usize,
+        max_subscriptions: mqtt.max_subscriptions as usize,
+        max_retained_messages: mqtt.max_retained_messages as usize,
+        ..BrokerConfig::default()
+    }
+}
+
+fn seconds(period: connectors_api::Period) -> u32 {
+    u32::try_from(period.duration().as_secs()).unwrap_or(u32::MAX)
+}
+
+fn engine_config(config: &Config, data_dir: &DataDir, clock: &Arc<dyn Clock>) -> EngineConfig {
+    let mut engine = EngineConfig::new(config.node.clone(), data_dir.path(), Arc::clone(clock));
+    engine.definitions = connectors::definitions(config.edition);
+    engine.queue_bytes_limit = match config.rule_engine.queue_memory.get() {
+        0 => memory::total_bytes() / 4,
+        bytes => bytes,
+    };
+    engine.ignore_sys_message = config.rule_engine.ignore_sys_message;
+    engine
+}
+
+/// Waits for a signal to stop; a hang-up reads the rule files again.
+async fn wait_for_stop(reload: &RuleReload) -> anyhow::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok("terminate"),
+            result = tokio::signal::ctrl_c() => {
+                result?;
+                return Ok("interrupt");
+            }
+            _ = hang_up.recv() => reload.again("hang-up signal").await,
+        }
+    }
+}
+
+fn network_config(config: &Config) -> broker_net::ServerConfig {
+    let listeners = &config.listeners;
+    broker_net::ServerConfig {
+        listeners: listeners
+            .tcp
+            .iter()
+            .filter(|(_, listener)| listener.enable)
+            .map(|(name, listener)| broker_net::ListenerConfig {
+                name: name.clone(),
+                bind: listener.bind,
+                max_connections: listener.max_connections as usize,
+                ..broker_net::ListenerConfig::default()
+            })
+            .collect(),
+        workers: listeners.workers.into(),
+        idle_timeout: config.mqtt.idle_timeout.duration(),
+    }
+}

@@ -1,0 +1,110 @@
+//! `sluice check` on broken files: each problem names file, line and column, what was found, what was expected.
+
+mod support;
+
+use support::sluice;
+
+/// Checks one file and compares what is said on the first line, and that every word is in the whole.
+#[track_caller]
+fn check(name: &str, text: &str, place: &str, words: &[&str]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).expect("written");
+    let output = sluice().arg("check").arg(&file).output().expect("check runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}\n{said}");
+    let prefix = format!("{}:{place}: ", file.display());
+    assert!(said.lines().any(|line| line.starts_with(&prefix)), "expected `{prefix}` in:\n{said}");
+    for word in words {
+        assert!(said.contains(word), "expected `{word}` in:\n{said}");
+    }
+}
+
+const SINK: &str = "[connectors.sqlite.db]\npath = 'a.db'\n[actions.sqlite.save]\nconnector = 'db'\n\
+                    parameters = { table = 't', create_table = true, columns = { v = '${v}' } }\n";
+
+#[test]
+fn toml_that_is_not_toml() {
+    check("rules.toml", "[rules.r]\nsql = 'SELECT\n", "2:14", &["string"]);
+}
+
+#[test]
+fn an_unknown_table() {
+    check(
+        "rules.toml",
+        "[rules.r]\nsql = 'SELECT * FROM \"t\"'\n[acions.http.a]\n",
+        "3:2",
+        &["`acions`", "`actions`"],
+    );
+}
+
+#[test]
+fn sql_that_does_not_parse() {
+    let text = "[rules.r]\nsql = '''\nSELECT payload.t AS t\nFRM \"s/#\"\n'''\nactions = []\n";
+    check("rules.toml", text, "4:1", &["FRM", "FROM"]);
+}
+
+#[test]
+fn an_unknown_event() {
+    let text = "[rules.r]\nsql = '''SELECT * FROM \"$events/client_conected\"'''\n";
+    check("rules.toml", text, "2:24", &["$events/client_conected", "did you mean", "client_connected"]);
+}
+
+#[test]
+fn an_unknown_field_of_a_rule() {
+    let text = "[rules.r]\nsql = 'SELECT * FROM \"t\"'\nenabled = true\n";
+    check("rules.toml", text, "3:1", &["enabled", "did you mean `enable`"]);
+}
+
+#[test]
+fn a_wrong_type_in_parameters() {
+    let text = format!("{SINK}[actions.sqlite.other]\nconnector = 'db'\nparameters = {{ table = 5 }}\n");
+    check("rules.toml", &text, "8:24", &["expected"]);
+}
+
+#[test]
+fn an_unknown_connector_type() {
+    check(
+        "rules.toml",
+        "[connectors.sqlit.db]\npath = 'a.db'\n",
+        "1:13",
+        &["sqlit", "did you mean `sqlite`"],
+    );
+}
+
+#[test]
+fn a_missing_required_field() {
+    check("rules.toml", "[connectors.http.hook]\npool_size = 4\n", "1:1", &["url"]);
+}
+
+#[test]
+fn an_action_on_a_connector_that_is_not_there() {
+    let text = SINK.replace("connector = 'db'", "connector = 'bd'");
+    check("rules.toml", &text, "4:13", &["sqlite:bd", "did you mean `sqlite:db`"]);
+}
+
+#[test]
+fn a_bad_duration() {
+    let text = format!("{SINK}resource_opts = {{ request_ttl = '45 secs' }}\n");
+    check("rules.toml", &text, "6:33", &["45 secs", "15s"]);
+}
+
+#[test]
+fn an_unknown_setting_of_the_server() {
+    check(
+        "sluice.toml",
+        "[mqtt]\nmax_inflite = 10\n",
+        "2:1",
+        &["max_inflite", "did you mean `max_inflight`"],
+    );
+}
+
+#[test]
+fn a_setting_out_of_range() {
+    check("sluice.toml", "[mqtt]\nmax_inflight = 0\n", "2:16", &["1 to 65535", "`0`"]);
+}
+
+#[test]
+fn a_bad_address() {
+    check("sluice.toml", "[listeners.tcp.default]\nbind = 'localhost'\n", "2:8", &["socket address"]);
+}

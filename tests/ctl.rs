@@ -1,0 +1,55 @@
+//! `sluice ctl` prints what scripts read, and its exit status says whether it worked.
+
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use support::{Server, sluice};
+
+#[tokio::test]
+async fn status_objects_and_clients() {
+    let server = Server::start(&["--rules", "rules-examples/alarm-threshold"]).await;
+    let (status, text) = server.ctl(&["status"]);
+    assert!(status.success());
+    assert_eq!(text, format!("Node 'sluice@127.0.0.1' {} is started\n", env!("CARGO_PKG_VERSION")));
+    let (_, text) = server.ctl(&["rules", "list"]);
+    assert!(text.starts_with("Rule{id=temperature_alarm, name=, enabled=true, descr=Classify"), "{text}");
+    let (_, text) = server.ctl(&["--json", "rules", "show", "temperature_alarm"]);
+    let rule: Json = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(rule["metrics"]["matched"], 0);
+    assert_eq!(server.ctl(&["connectors", "list"]).1, "No connectors.\n");
+    assert_eq!(server.ctl(&["actions", "list"]).1, "No actions.\n");
+    assert_eq!(server.ctl(&["clients", "list"]).1, "No clients.\n");
+}
+
+#[tokio::test]
+async fn a_kicked_client_is_gone_and_an_unknown_one_is_an_error() {
+    let server = Server::start(&[]).await;
+    let port = server.mqtt_port().to_string();
+    let mut client = sluice()
+        .args(["sub", "-p", &port, "-i", "dev1", "-t", "t/#"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sub starts");
+    let connected = || async { server.ctl(&["clients", "show", "dev1"]).0.success().then_some(()) };
+    server.wait_for("dev1", Duration::from_secs(10), connected).await;
+    let (_, line) = server.ctl(&["clients", "list"]);
+    assert!(line.starts_with("Client(dev1, username=undefined, peername=127.0.0.1:"), "{line}");
+
+    let (status, text) = server.ctl(&["clients", "kick", "dev1"]);
+    assert_eq!((status.success(), text.as_str()), (true, "ok\n"));
+    assert!(!client.wait().expect("sub ends").success(), "the client was told");
+    assert_eq!(server.ctl(&["clients", "kick", "dev1"]).0.code(), Some(1));
+    assert_eq!(server.ctl(&["clients", "show", "dev1"]).0.code(), Some(1));
+}
+
+#[test]
+fn without_a_server_it_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output =
+        sluice().args(["ctl", "--data-dir"]).arg(folder.path()).arg("status").output().expect("ctl runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no server runs on the data directory"));
+}
