@@ -1,8 +1,13 @@
 //! `cargo xtask bench`: the table of benchmarks.
 
-use std::process::ExitCode;
+mod broker;
+mod criterion;
+mod peers;
+mod report;
 
-use anyhow::bail;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 #[derive(Args)]
@@ -21,7 +26,28 @@ struct Bench {
     run: fn(&[String]) -> anyhow::Result<()>,
 }
 
-const BENCHES: &[Bench] = &[];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "broker",
+        summary: "messages through the whole server, alternately with other brokers (`--help` for scenarios)",
+        run: broker::run,
+    },
+    Bench {
+        name: "engine",
+        summary: "rules on messages: evaluations per second and core",
+        run: criterion::engine,
+    },
+    Bench {
+        name: "codec",
+        summary: "PUBLISH decoded and encoded, beside another codec",
+        run: criterion::codec,
+    },
+    Bench {
+        name: "runtime",
+        summary: "rows from a publish through rule and lane to a sink that takes everything",
+        run: criterion::runtime,
+    },
+];
 
 /// Runs the benchmark that was asked for, or lists them.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -37,4 +63,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     (bench.run)(&arguments.arguments)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs cargo and expects success.
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program).args(arguments).status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    Ok(())
 }

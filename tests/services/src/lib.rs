@@ -29,6 +29,7 @@ mod python;
 pub use addresses::{Addresses, POSTGRES, PYTHON};
 pub use error::ServiceError;
 pub use left_out::{LeftOut, clear_left_out, is_left_out, left_out_services, left_out_tests};
+pub use packages::install as install_packages;
 pub use place::{services_folder, target_folder};
 pub use postgres::{Database, PostgresServer, PrivatePostgres, postgres, remove_abandoned};
 pub use python::{ensure_python, python};

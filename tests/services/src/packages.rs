@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::process::run;
 
 /// Installs packages with apt when the system has it and we are root; `false` when that did not work.
-pub(crate) fn install(packages: &[&str]) -> bool {
+pub fn install(packages: &[&str]) -> bool {
     if !Path::new("/usr/bin/apt-get").exists() {
         return false;
     }
