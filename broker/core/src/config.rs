@@ -59,7 +59,7 @@ pub struct BrokerConfig {
     pub max_retained_messages: usize,
     /// Largest payload that is retained, in bytes; a larger one is delivered but not kept. Default 1 MiB.
     pub max_retained_payload_size: usize,
-    /// Retained messages that one new subscription is sent at most. Default 100,000.
+    /// Retained messages that one new subscription is sent at most, and that wait in one session. Default 100,000.
     pub max_retained_per_subscribe: usize,
     /// Whether a session that is away gets messages of its shared subscriptions although others are connected.
     /// Default off.

@@ -71,7 +71,16 @@ impl QueueLimits {
             offline_qos0: config.offline_qos0,
         }
     }
+
+    /// The limit of the queue of a connection that takes what it is sent.
+    #[inline]
+    pub(crate) const fn max_len_on_its_way(&self) -> usize {
+        self.max_len.saturating_add(ON_ITS_WAY_LEN)
+    }
 }
+
+/// So many messages may be between a publisher's thread and the next flush without counting as waiting.
+const ON_ITS_WAY_LEN: usize = 16 * 1024;
 
 /// Topics whose routes a thread remembers.
 const ROUTES_MAX: usize = 16 * 1024;

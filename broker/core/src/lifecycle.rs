@@ -78,10 +78,15 @@ impl Broker {
         let old_profile = state.profile.take();
         let old_will = state.will.take();
         let existed = old_profile.is_some();
-        let present = existed && !clean_start && (old_live.is_some() || !has_expired(&state, now_ms));
+        // a take-over ends the old connection, and with it a session that does not outlive its connection
+        let outlives =
+            if old_live.is_some() { state.expiry_interval_s > 0 } else { !has_expired(&state, now_ms) };
+        let present = existed && !clean_start && outlives;
         let remains = (existed && !present).then(|| state.reset(now_ms));
+        self.timers.set(None, &mut state.timer_ms, session);
+        state.forget_held();
         state.inflight.restart();
-        let waiting = !state.queue.is_empty() || state.inflight.has_unsent();
+        let waiting = state.has_waiting();
         state.live = Some(Live {
             outlet: opening.outlet,
             window: opening.window,
@@ -165,6 +170,7 @@ impl Broker {
         state.live = None;
         state.disconnected_at_ms = now_ms;
         state.inflight.trim();
+        state.forget_held();
         if let Some(expiry_s) = ending.expiry_interval_s {
             state.expiry_interval_s = expiry_s.min(self.config().max_session_expiry_interval_s);
         }
@@ -176,8 +182,11 @@ impl Broker {
         if ending.will == WillFate::Discard {
             state.will = None;
         }
-        let will_delay_s = state.will.as_ref().map(|will| will.delay_s.min(expiry_s));
-        let will = if will_delay_s == Some(0) { state.will.take() } else { None };
+        let will_now = expiry_s == 0 || state.will.as_ref().is_some_and(|will| will.delay_s == 0);
+        let will = if will_now { state.will.take() } else { None };
+        if expiry_s > 0 {
+            self.timers.set(next_due(&state), &mut state.timer_ms, session);
+        }
         drop(state);
 
         self.gauges.connections.fall(1);
@@ -187,13 +196,8 @@ impl Broker {
         if let Some(will) = will {
             self.publish_will(session, *will, &profile, context);
         }
-        if let Some(delay_s) = will_delay_s.filter(|delay_s| *delay_s > 0) {
-            self.timers.add(now_ms + i64::from(delay_s) * 1000, session);
-        }
-        match expiry_s {
-            0 => self.terminate(session, context),
-            FOREVER_S => {}
-            seconds => self.timers.add(now_ms + i64::from(seconds) * 1000, session),
+        if expiry_s == 0 {
+            self.terminate(session, context);
         }
     }
 
@@ -225,6 +229,7 @@ impl Broker {
             if state.ended {
                 return;
             }
+            self.timers.set(None, &mut state.timer_ms, session);
             let profile = state.profile.clone();
             let remains = state.reset(context.now_ms());
             state.ended = true;
@@ -301,10 +306,13 @@ impl Broker {
             if state.live.is_some() || state.ended {
                 continue;
             }
-            let since_ms = now_ms - state.disconnected_at_ms;
             let expired = has_expired(&state, now_ms);
-            let will_due = state.will.as_ref().is_some_and(|will| since_ms >= i64::from(will.delay_s) * 1000);
-            let will = if will_due { state.will.take() } else { None };
+            let will = if will_due_ms(&state).is_some_and(|due_ms| due_ms <= now_ms) {
+                state.will.take()
+            } else {
+                None
+            };
+            self.timers.set(next_due(&state), &mut state.timer_ms, &session);
             let profile = state.profile.clone();
             drop(state);
             if let (Some(will), Some(profile)) = (will, profile) {
@@ -318,6 +326,21 @@ impl Broker {
 }
 
 fn has_expired(state: &State, now_ms: i64) -> bool {
-    state.expiry_interval_s != FOREVER_S
-        && now_ms - state.disconnected_at_ms >= i64::from(state.expiry_interval_s) * 1000
+    end_ms(state).is_some_and(|end_ms| end_ms <= now_ms)
+}
+
+/// When a session without a connection ends.
+fn end_ms(state: &State) -> Option<i64> {
+    (state.expiry_interval_s != FOREVER_S)
+        .then(|| state.disconnected_at_ms + i64::from(state.expiry_interval_s) * 1000)
+}
+
+/// When the delay of the will of a session without a connection is over.
+fn will_due_ms(state: &State) -> Option<i64> {
+    state.will.as_ref().map(|will| state.disconnected_at_ms + i64::from(will.delay_s) * 1000)
+}
+
+/// When there is something to do for a session without a connection.
+fn next_due(state: &State) -> Option<i64> {
+    end_ms(state).into_iter().chain(will_due_ms(state)).min()
 }

@@ -171,7 +171,7 @@ impl Broker {
             subscriptions: state.subscriptions.len(),
             inflight: state.inflight.len(),
             inflight_max: usize::from(self.config().max_inflight.min(profile.receive_maximum)),
-            queue_len: state.queue.len(),
+            queue_len: state.waiting_len(),
             queue_dropped: state.dropped,
             awaiting_release: state.awaiting_release.len(),
             received_bytes: traffic.received_bytes.load(Ordering::Relaxed),

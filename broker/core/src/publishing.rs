@@ -174,6 +174,7 @@ impl Broker {
         }
         let expiry_s = self.expiry_of(publish);
         if expiry_s == Some(0) || publish.payload_slice().len() > self.config().max_retained_payload_size {
+            self.retained.remove(publish.topic()); // nobody should get what it replaces
             return Stored::Done;
         }
         let retained = Retained {

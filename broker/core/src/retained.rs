@@ -14,7 +14,7 @@ pub(crate) struct Retained {
     pub(crate) received_at_ms: i64,
     pub(crate) expires_at_ms: i64,
     pub(crate) client_id: engine_event::Text,
-    /// The session that published it, for No Local; 0 for none.
+    /// The session that published it; 0 for a message from inside the server, which is nobody's own.
     pub(crate) publisher: u64,
 }
 

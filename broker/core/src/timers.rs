@@ -1,58 +1,77 @@
 //! What happens to sessions after their connection: wills that wait, and the end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
 use crate::session::Session;
 
-/// Things to look at when their time has come. An entry that is out of date is simply not acted upon.
+/// Sessions to look at when their time has come, at most one entry for each: clients that come and go leave nothing
+/// behind.
 #[derive(Debug, Default)]
-pub(crate) struct Timers(Mutex<BinaryHeap<Reverse<Entry>>>);
-
-#[derive(Debug)]
-struct Entry {
-    due_ms: i64,
-    session: Weak<Session>,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.due_ms == other.due_ms
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.due_ms.cmp(&other.due_ms)
-    }
-}
+pub(crate) struct Timers(Mutex<BTreeMap<(i64, u64), Weak<Session>>>);
 
 impl Timers {
-    /// Has a session looked at when `due_ms` has come.
-    pub(crate) fn add(&self, due_ms: i64, session: &Arc<Session>) {
-        self.0.lock().push(Reverse(Entry { due_ms, session: Arc::downgrade(session) }));
+    /// Has a session looked at when `due_ms` has come, or not at all, in place of the time it `had`.
+    ///
+    /// Called with the state of the session locked, which is where `had` lives.
+    pub(crate) fn set(&self, due_ms: Option<i64>, had: &mut Option<i64>, session: &Arc<Session>) {
+        if *had == due_ms {
+            return;
+        }
+        let mut entries = self.0.lock();
+        if let Some(had_ms) = had.take() {
+            entries.remove(&(had_ms, session.id()));
+        }
+        if let Some(due_ms) = due_ms {
+            entries.insert((due_ms, session.id()), Arc::downgrade(session));
+        }
+        *had = due_ms;
     }
 
-    /// Takes the sessions whose time has come.
+    /// Takes the sessions whose time has come. Who asked for it sets the next time of each.
     pub(crate) fn due(&self, now_ms: i64) -> Vec<Arc<Session>> {
         let mut entries = self.0.lock();
         let mut due = Vec::new();
-        while let Some(Reverse(entry)) = entries.peek()
-            && entry.due_ms <= now_ms
+        while let Some(entry) = entries.first_entry()
+            && entry.key().0 <= now_ms
         {
-            due.extend(entries.pop().and_then(|Reverse(entry)| entry.session.upgrade()));
+            due.extend(entry.remove().upgrade());
         }
         due
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(id: u64) -> Arc<Session> {
+        Arc::new(Session::new(id, "c".into(), 0))
+    }
+
+    #[test]
+    fn a_session_has_one_entry() {
+        let timers = Timers::default();
+        let (one, other) = (session(1), session(2));
+        let (mut at_one, mut at_other) = (None, None);
+        for due_ms in 0..1000 {
+            timers.set(Some(due_ms), &mut at_one, &one);
+            timers.set(None, &mut at_one, &one);
+            timers.set(Some(due_ms + 1), &mut at_one, &one);
+            timers.set(Some(due_ms), &mut at_other, &other);
+        }
+        assert_eq!(timers.len(), 2);
+        let due = timers.due(999);
+        assert_eq!(due.iter().map(|session| session.id()).collect::<Vec<_>>(), [2]);
+        timers.set(None, &mut at_other, &other);
+        timers.set(None, &mut at_one, &one);
+        assert_eq!(timers.len(), 0);
     }
 }

@@ -112,11 +112,14 @@ impl Open {
         self.push(&packet, context, out);
     }
 
-    pub(super) fn push(&self, packet: &Packet, context: &Context, out: &mut Outgoing) {
-        if out.push_packet(packet, &self.profile.peer) {
+    /// Puts a packet for the client into `out`, and says whether the client takes it.
+    pub(super) fn push(&self, packet: &Packet, context: &Context, out: &mut Outgoing) -> bool {
+        let written = out.push_packet(packet, &self.profile.peer);
+        if written {
             context.count(Metric::PacketsSent, 1);
             Traffic::add(&self.session.traffic().sent_packets, 1);
         }
+        written
     }
 }
 
@@ -147,6 +150,18 @@ impl Connection {
         self.send_settled(context, out)
     }
 
+    /// Says whether so many acknowledgements are held back that nothing more should be read until some have settled.
+    ///
+    /// A client of 5.0 knows our Receive Maximum and is held to it; older ones cannot know, and have to wait.
+    #[inline]
+    pub fn is_saturated(&self) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        let held = open.held_acks();
+        held > 0
+            && open.profile.version() != Version::V5
+            && held >= usize::from(self.broker.config().receive_maximum)
+    }
+
     /// Says whether acknowledgements are held back.
     pub fn has_held_acks(&self) -> bool {
         matches!(&self.phase, Phase::Open(open) if open.held_acks() > 0)
@@ -158,8 +173,12 @@ impl Connection {
             let Some((packet_id, qos, code)) = open.acks.as_mut().and_then(|acks| acks.pop_settled()) else {
                 return Flow::Continue;
             };
-            if code.is_error() && qos == QoS::ExactlyOnce {
-                self.forget_received(packet_id);
+            if qos == QoS::ExactlyOnce {
+                if code.is_error() {
+                    self.forget_received(packet_id);
+                } else {
+                    self.keep_received(packet_id);
+                }
             }
             let Phase::Open(open) = &mut self.phase else { return Flow::Close };
             if code == ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR && open.profile.version() != Version::V5 {
@@ -170,19 +189,20 @@ impl Connection {
     }
 
     /// Forgets a received QoS 2 message: sent again, it is new.
-    fn forget_received(&self, packet_id: PacketId) {
+    pub(super) fn forget_received(&self, packet_id: PacketId) {
         let Phase::Open(open) = &self.phase else { return };
         if let Some(mut state) = open.session.state_for(self.outlet) {
-            state.awaiting_release.retain(|id| *id != packet_id);
+            state.awaiting_release.retain(|received| received.packet_id != packet_id);
         }
     }
 
-    /// Forgets QoS 2 messages whose obligations have not settled when the connection ends: acknowledging them later
-    /// without knowing would break the promise of the rules.
-    pub(super) fn forget_unsettled(&self, open: &Open) {
-        let Some(acks) = open.acks.as_ref().filter(|acks| acks.len() > 0) else { return };
-        if let Some(mut state) = open.session.state_for(self.outlet) {
-            state.awaiting_release.retain(|id| !acks.contains(*id, QoS::ExactlyOnce));
+    /// Notes that the rules of a received QoS 2 message have settled: it is known until its PUBREL, on any connection.
+    fn keep_received(&self, packet_id: PacketId) {
+        let Phase::Open(open) = &self.phase else { return };
+        let Some(mut state) = open.session.state_for(self.outlet) else { return };
+        let mut received = state.awaiting_release.iter_mut();
+        if let Some(received) = received.find(|received| received.packet_id == packet_id) {
+            received.held = false;
         }
     }
 
@@ -231,7 +251,8 @@ impl Connection {
     pub(super) fn pubrel(&mut self, ack: &Ack, context: &mut Context, out: &mut Outgoing) {
         let Phase::Open(open) = &self.phase else { return };
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
-        let found = state.awaiting_release.iter().position(|id| *id == ack.packet_id);
+        let mut received = state.awaiting_release.iter();
+        let found = received.position(|received| received.packet_id == ack.packet_id);
         if let Some(index) = found {
             state.awaiting_release.remove(index);
         }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use broker_codec::{
-    ConnAck, Connect, MAX_PACKET_SIZE, Packet, Peer, Properties, Property, QoS, ReasonCode, Version, Will,
-    topic,
+    ConnAck, Connect, MAX_PACKET_SIZE, Packet, Peer, Properties, PropertiesRef, Property, QoS, ReasonCode,
+    Version, Will, topic,
 };
 use engine_event::Text;
 
+use super::aliases::SentAliases;
 use super::{Connection, Endpoints, Flow, Open, Phase};
 use crate::access::{Identity, Judgement, Login, Refusal};
 use crate::context::Context;
-use crate::lifecycle::Opening;
+use crate::lifecycle::{Opening, WillFate};
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
+use crate::reason::CloseReason;
 use crate::session::{PendingWill, Profile, Traffic};
 
 /// Why a CONNECT is refused.
@@ -159,6 +161,7 @@ impl Connection {
             Version::V3 | Version::V4 if connect.clean_start => 0,
             Version::V3 | Version::V4 => config.session_expiry_interval_s,
         };
+        let topic_alias_maximum = connect.properties.as_ref().topic_alias_maximum().unwrap_or(0);
         let profile = Arc::new(self.profile(endpoints, &connect, identity, context));
         let opened = self.broker.open(
             Opening {
@@ -184,13 +187,18 @@ impl Connection {
             profile,
             allows_everything: self.broker.authorizer().allows_everything(),
             last_routes: None,
-            aliases: None,
+            received_aliases: None,
+            sent_aliases: SentAliases::up_to(topic_alias_maximum),
             acks: None,
         }));
         let connack = ConnAck { session_present: opened.present, reason: ReasonCode::SUCCESS, properties };
         context.count(Metric::ConnAckSent, 1);
         context.count(Metric::ClientConnAck, 1);
-        self.send(&Packet::ConnAck(connack), context, out);
+        if !self.send(&Packet::ConnAck(connack), context, out) {
+            // its Maximum Packet Size is too small for that, and without it the client would wait for ever
+            self.end(CloseReason::ProtocolError, WillFate::Discard, None, PropertiesRef::default(), context);
+            return Flow::Close;
+        }
         if let Phase::Open(open) = &self.phase {
             Traffic::add(&open.session.traffic().received_packets, 1);
         }

@@ -3,17 +3,19 @@
 use broker_codec::{Ack, Delivery, MAX_PACKET_SIZE, Packet, PacketId, QoS, ReasonCode};
 use tracing::debug;
 
+use super::aliases::SentAliases;
 use super::{Connection, Open, Phase};
 use crate::context::Context;
 use crate::metrics::Metric;
 use crate::outgoing::{Outgoing, SHARE_LIMIT_BYTES};
 use crate::session::{NEVER_MS, Queued, Resend, Session, State, Traffic};
 
-/// Counts of one filling.
+/// Counts of one filling, and what it changes of the connection.
 #[derive(Default)]
 struct Sent {
     packets: u64,
     by_qos: [u64; 3],
+    aliases: Option<Box<SentAliases>>,
 }
 
 impl Connection {
@@ -22,12 +24,12 @@ impl Connection {
     ///
     /// When nothing more can follow, the connection's key will be scheduled again once something does.
     pub fn fill(&mut self, room: usize, context: &mut Context, out: &mut Outgoing) -> bool {
-        let Phase::Open(open) = &self.phase else { return false };
+        let Phase::Open(open) = &mut self.phase else { return false };
         let Some(mut state) = open.session.state_for(self.outlet) else { return false };
         let Some(live) = &mut state.live else { return false };
         live.blocked = false;
         let window = live.window;
-        let mut sent = Sent::default();
+        let mut sent = Sent { aliases: open.sent_aliases.take(), ..Sent::default() };
         let more = open.resend(&mut state, window, room, &mut sent, context, out)
             || open.send_waiting(&mut state, window, room, &mut sent, context, out);
         if let Some(live) = &mut state.live {
@@ -35,6 +37,7 @@ impl Connection {
         }
         drop(state);
         sent.count(&open.session, context);
+        open.sent_aliases = sent.aliases;
         more
     }
 
@@ -67,7 +70,12 @@ impl Open {
             }
             match state.inflight.resend(window) {
                 Some(Resend::Publish(packet_id, queued)) => {
-                    self.write(queued, Some(packet_id), true, sent, context, out);
+                    // this connection may take less than the one before
+                    let fits = !self.is_too_large(queued, context);
+                    if !(fits && self.write(queued, Some(packet_id), true, sent, context, out)) {
+                        state.inflight.remove(packet_id);
+                        drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+                    }
                 }
                 Some(Resend::Release(packet_id)) => {
                     context.count(Metric::PubRelSent, 1);
@@ -93,7 +101,7 @@ impl Open {
             return false; // older messages go first
         }
         loop {
-            let Some(next) = state.queue.front() else { return false };
+            let Some(next) = state.first_waiting() else { return false };
             if next.qos > QoS::AtMostOnce && state.inflight.sent() >= window {
                 return false;
             }
@@ -109,13 +117,12 @@ impl Open {
                 drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
                 continue;
             }
-            if queued.qos == QoS::AtMostOnce {
-                self.write(&queued, None, false, sent, context, out);
-                continue;
+            let packet_id = (queued.qos > QoS::AtMostOnce).then(|| state.inflight.next_id());
+            if !self.write(&queued, packet_id, false, sent, context, out) {
+                drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+            } else if packet_id.is_some() {
+                state.inflight.push(queued);
             }
-            let packet_id = state.inflight.next_id();
-            self.write(&queued, Some(packet_id), false, sent, context, out);
-            state.inflight.push(queued);
         }
     }
 
@@ -142,6 +149,7 @@ impl Open {
         delivery.encoded_len(&queued.publish) > limit as usize
     }
 
+    /// Writes a message, and says whether that was possible.
     #[inline]
     fn write(
         &self,
@@ -151,17 +159,20 @@ impl Open {
         sent: &mut Sent,
         context: &Context,
         out: &mut Outgoing,
-    ) {
+    ) -> bool {
         let mut delivery = self.delivery(queued, context);
         delivery.packet_id = packet_id;
         delivery.dup = dup;
+        if let Some(aliases) = &mut sent.aliases {
+            delivery.topic_alias = aliases.choose(&queued.publish, &delivery, &self.profile.peer);
+        }
         let shared = queued.publish.payload_slice().len() >= SHARE_LIMIT_BYTES;
         let encoded = if shared {
             delivery.encode_head(&queued.publish, out.buffer())
         } else {
             delivery.encode(&queued.publish, out.buffer())
         };
-        match encoded {
+        match &encoded {
             Ok(_) => {
                 if shared {
                     out.push_shared(queued.publish.payload());
@@ -171,6 +182,7 @@ impl Open {
             }
             Err(error) => debug!(%error, "message not sent"),
         }
+        encoded.is_ok()
     }
 }
 

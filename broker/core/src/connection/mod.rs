@@ -1,6 +1,7 @@
 //! The protocol of one network connection.
 
 mod acknowledge;
+mod aliases;
 mod connect;
 mod deliver;
 mod publish;
@@ -27,8 +28,8 @@ use crate::reason::CloseReason;
 use crate::routes::Routes;
 use crate::session::{Profile, Session, Traffic};
 use acknowledge::PendingAcks;
+use aliases::{ReceivedAliases, SentAliases};
 use connect::Waiting;
-use publish::TopicAliases;
 
 /// One network connection, from its first packet to its last.
 ///
@@ -61,7 +62,8 @@ struct Open {
     allows_everything: bool,
     /// Routes of the last topic published to.
     last_routes: Option<Arc<Routes>>,
-    aliases: Option<Box<TopicAliases>>,
+    received_aliases: Option<Box<ReceivedAliases>>,
+    sent_aliases: Option<Box<SentAliases>>,
     acks: Option<Box<PendingAcks>>,
 }
 
@@ -197,8 +199,15 @@ impl Connection {
         if let Some((code, text)) = reason.farewell() {
             self.say_goodbye(code, text, context, out);
         }
-        // a stop of the server is not the end of its clients
-        let will = if reason == CloseReason::ServerShutdown { WillFate::Discard } else { WillFate::Publish };
+        let will = match &self.phase {
+            // a stop of the server is not the end of its clients, and 5.0 lets a will wait for their return
+            Phase::Open(open)
+                if reason == CloseReason::ServerShutdown && open.profile.version() == Version::V5 =>
+            {
+                WillFate::Discard
+            }
+            _ => WillFate::Publish,
+        };
         self.end(reason, will, None, PropertiesRef::default(), context);
     }
 
@@ -213,6 +222,7 @@ impl Connection {
         self.say_goodbye(code, reason, context, out);
         let why = match code {
             ReasonCode::NOT_AUTHORIZED => CloseReason::NotAuthorized,
+            ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR => CloseReason::InternalError,
             _ => CloseReason::ProtocolError,
         };
         self.end(why, WillFate::Publish, None, PropertiesRef::default(), context);
@@ -237,7 +247,6 @@ impl Connection {
         context: &mut Context,
     ) {
         let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Closed) else { return };
-        self.forget_unsettled(&open);
         let ending = Ending { reason, will, expiry_interval_s, properties };
         self.broker.detach(&open.session, self.outlet, &ending, context);
     }
@@ -266,13 +275,10 @@ impl Connection {
         Flow::Close
     }
 
-    /// Puts a packet for the client into `out`.
-    fn send(&self, packet: &Packet, context: &Context, out: &mut Outgoing) {
-        let Phase::Open(open) = &self.phase else { return };
-        if out.push_packet(packet, &open.profile.peer) {
-            context.count(Metric::PacketsSent, 1);
-            Traffic::add(&open.session.traffic().sent_packets, 1);
-        }
+    /// Puts a packet for the client into `out`, and says whether the client takes it.
+    fn send(&self, packet: &Packet, context: &Context, out: &mut Outgoing) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        open.push(packet, context, out)
     }
 
     /// Notes how much came in and went out, once for each batch.

@@ -1,12 +1,9 @@
 //! PUBLISH from a client.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use broker_codec::{PacketId, Publish, QoS, ReasonCode, Version};
-use bytes::Bytes;
 use engine_event::{Completion, Text};
-use foldhash::fast::RandomState;
 
 use super::{Connection, Flow, Open, Phase};
 use crate::access::{Action, Requester, Verdict};
@@ -16,11 +13,7 @@ use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
 use crate::publishing::Origin;
 use crate::retained::Stored;
-use crate::session::{Profile, Traffic};
-
-/// The topic aliases that a client has set on its connection.
-#[derive(Debug, Default)]
-pub(super) struct TopicAliases(HashMap<u16, Bytes, RandomState>);
+use crate::session::{Profile, Received, Traffic};
 
 /// Why a PUBLISH goes no further.
 enum Rejection {
@@ -30,6 +23,8 @@ enum Rejection {
     Message(ReasonCode),
     /// It was there before; its acknowledgement is sent again, or is still to come.
     Repeated,
+    /// Another connection has the session: who sends the message there again must not find it published already.
+    SessionLost,
 }
 
 impl Connection {
@@ -79,16 +74,12 @@ impl Connection {
             self.broker.route(publish, &routes, &origin, None, context);
             return Ok(());
         };
-        open.check_window(self.outlet, &self.broker, packet_id, qos)?;
+        let holds = routes.wants_completion && self.broker.tap().is_some();
+        open.admit(self.outlet, &self.broker, packet_id, qos, holds)?;
         if publish.retain() && self.broker.retain(&publish, &origin, context) == Stored::Full {
             return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
         }
-        if qos == QoS::ExactlyOnce
-            && let Some(mut state) = open.session.state_for(self.outlet)
-        {
-            state.awaiting_release.push(packet_id);
-        }
-        if routes.wants_completion && self.broker.tap().is_some() {
+        if holds {
             let ack = open.hold_ack(packet_id, qos, context.now_ms());
             let completion = self.completion(ack);
             self.broker.route(publish, &routes, &origin, completion, context);
@@ -128,6 +119,9 @@ impl Connection {
                 context.count(Metric::MessagesDropped, 1);
                 if let Some(packet_id) = packet_id {
                     open.acknowledge(packet_id, qos, code, context, out);
+                    if qos == QoS::ExactlyOnce {
+                        self.forget_received(packet_id); // the identifier is free: what comes with it is new
+                    }
                 }
                 Flow::Continue
             }
@@ -138,7 +132,8 @@ impl Connection {
                 }
                 Flow::Continue
             }
-            (Rejection::Repeated, None) => Flow::Continue,
+            // of a lost session the connection is about to be told
+            (Rejection::Repeated, None) | (Rejection::SessionLost, _) => Flow::Continue,
         }
     }
 }
@@ -201,33 +196,35 @@ impl Open {
             let reason = "topic alias above the maximum";
             return Err(Rejection::Fatal(ReasonCode::TOPIC_ALIAS_INVALID, reason));
         }
-        let aliases = &mut self.aliases.get_or_insert_default().0;
+        let aliases = self.received_aliases.get_or_insert_default();
         if !publish.topic().is_empty() {
-            // a copy: a share would keep the whole message in memory
-            aliases.insert(alias, Bytes::copy_from_slice(publish.topic().as_bytes()));
+            aliases.set(alias, publish.topic());
             return Ok(publish);
         }
         let unknown = || Rejection::Fatal(ReasonCode::PROTOCOL_ERROR, "unknown topic alias");
-        let topic =
-            aliases.get(&alias).and_then(|topic| std::str::from_utf8(topic).ok()).ok_or_else(unknown)?;
+        let topic = aliases.topic(alias).ok_or_else(unknown)?;
         publish.with_topic(topic).map_err(|_| unknown())
     }
 
-    /// Finds repeated QoS 2 messages, and clients that send more than our Receive Maximum.
+    /// Takes in the identifier of a message whose acknowledgement rules may hold back; finds repeated messages, and
+    /// clients that send more than our Receive Maximum.
     #[inline]
-    fn check_window(
+    fn admit(
         &self,
         outlet: crate::ConnectionKey,
         broker: &Broker,
         packet_id: PacketId,
         qos: QoS,
+        held_back: bool,
     ) -> Result<(), Rejection> {
         let held = self.held_acks();
         if qos == QoS::AtLeastOnce && held == 0 {
             return Ok(()); // acknowledged at once: the window has room, or the QoS 2 message that filled it failed
         }
-        let Some(state) = self.session.state_for(outlet) else { return Ok(()) };
-        if qos == QoS::ExactlyOnce && state.awaiting_release.contains(&packet_id) {
+        let Some(mut state) = self.session.state_for(outlet) else { return Err(Rejection::SessionLost) };
+        if qos == QoS::ExactlyOnce
+            && state.awaiting_release.iter().any(|received| received.packet_id == packet_id)
+        {
             return Err(Rejection::Repeated);
         }
         if qos == QoS::AtLeastOnce && self.holds_ack(packet_id, qos) {
@@ -235,8 +232,13 @@ impl Open {
         }
         // a held PUBREC is in both: its message waits for its PUBREL too
         let open = held.max(state.awaiting_release.len());
-        if open >= usize::from(broker.config().receive_maximum) {
+        // older clients cannot know our maximum: they have at most as many under way as there are identifiers
+        let is_told = self.profile.version() == Version::V5;
+        if is_told && open >= usize::from(broker.config().receive_maximum) {
             return Err(Rejection::Fatal(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "receive maximum exceeded"));
+        }
+        if qos == QoS::ExactlyOnce {
+            state.awaiting_release.push(Received { packet_id, held: held_back });
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ impl Connection {
         let session = Arc::clone(&open.session);
         let _control = session.control();
         if session.state_for(self.outlet).is_none() {
-            return Flow::Close; // taken over: another connection decides now
+            return Flow::Continue; // taken over: another connection decides now, and this one is about to be told
         }
         let identifier = subscribe.properties.as_ref().subscription_identifiers().next();
         let mut granted = Vec::with_capacity(subscribe.subscriptions.len());
@@ -85,7 +85,7 @@ impl Connection {
         let mut removed = Vec::new();
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
-            let Some(mut state) = session.state_for(self.outlet) else { return Flow::Close };
+            let Some(mut state) = session.state_for(self.outlet) else { return Flow::Continue };
             let record = state.subscriptions.remove(filter.as_str());
             drop(state);
             reasons.push(match record {
@@ -211,8 +211,12 @@ impl Open {
             Arc::new(crate::routes::Extras { identifiers: Box::new([identifier]), share: None })
         });
         let mut state = self.session.state();
-        for retained in broker.retained.matching(filter, broker.config().max_retained_per_subscribe) {
-            let own = granted.options.no_local && retained.publisher == self.session.id();
+        let max_len = broker.config().max_retained_per_subscribe;
+        for retained in broker.retained.matching(filter, max_len) {
+            // by client id: the session that published it may have ended
+            let own = granted.options.no_local
+                && retained.publisher != 0
+                && retained.client_id == *self.session.client_id();
             if own || retained.expires_at_ms <= context.now_ms() {
                 continue;
             }
@@ -226,6 +230,7 @@ impl Open {
                     qos,
                     retain: true,
                 },
+                max_len,
                 context,
             );
         }

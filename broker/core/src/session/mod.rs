@@ -14,7 +14,7 @@ use crate::context::{ConnectionKey, Context};
 use crate::metrics::Metric;
 use crate::routes::Extras;
 pub(crate) use inflight::{Resend, Stage};
-pub(crate) use state::{Live, PendingWill, Profile, Remains, State, SubscriptionRecord};
+pub(crate) use state::{Live, PendingWill, Profile, Received, Remains, State, SubscriptionRecord};
 
 /// What is kept for a client id.
 ///
@@ -165,11 +165,22 @@ impl Session {
 impl State {
     /// Says how well a message could be taken; not at all when it would cost another message its place.
     fn rank(&self, queued: &Queued, context: &Context) -> Option<Rank> {
-        let room = self.queue.len() < context.limits.max_len;
+        let limits = context.limits;
+        let size = queued.publish.frame_len();
+        if self.queue_bytes + size > limits.max_bytes {
+            return None;
+        }
+        let len = self.queue.len();
+        let room = len < limits.max_len;
         match &self.live {
             Some(live) => {
                 let window = usize::from(live.window.saturating_sub(self.inflight.sent()));
-                let fits = queued.qos == QoS::AtMostOnce || self.queue.len() < window;
+                let fits = match queued.qos {
+                    // behind messages that wait for the window, it waits too
+                    QoS::AtMostOnce if window == 0 => self.waiting_len() == 0,
+                    QoS::AtMostOnce => len < limits.max_len_on_its_way(),
+                    QoS::AtLeastOnce | QoS::ExactlyOnce => self.waiting_len() < window,
+                };
                 if !live.takes(queued) {
                     None
                 } else if !live.blocked && fits {
@@ -179,7 +190,7 @@ impl State {
                 }
             }
             None if self.ended => None,
-            None if queued.qos == QoS::AtMostOnce && !context.limits.offline_qos0 => None,
+            None if queued.qos == QoS::AtMostOnce && !limits.offline_qos0 => None,
             None => room.then_some(Rank::Away),
         }
     }
@@ -208,7 +219,7 @@ impl State {
         if len >= URGENT_LEN && on_its_way {
             context.set_urgent();
         }
-        let max_len = if on_its_way { limits.max_len.saturating_add(ON_ITS_WAY_LEN) } else { limits.max_len };
+        let max_len = if on_its_way { limits.max_len_on_its_way() } else { limits.max_len };
         let size = queued.publish.frame_len();
         if len >= max_len || self.queue_bytes + size > limits.max_bytes {
             self.make_room(queued, size, max_len, context);
@@ -218,6 +229,3 @@ impl State {
         self.queue.push_back(queued);
     }
 }
-
-/// So many messages may be between a publisher's thread and the next flush without counting as waiting.
-const ON_ITS_WAY_LEN: usize = 16 * 1024;

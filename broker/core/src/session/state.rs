@@ -32,12 +32,25 @@ pub(crate) struct State {
     pub(crate) subscriptions: HashMap<Box<str>, SubscriptionRecord, RandomState>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: usize,
+    /// Retained messages of new subscriptions, which go out before `queue`. They have a limit of their own, so that
+    /// live messages do not push them out; their bytes are those of the store.
+    pub(crate) retained: VecDeque<Queued>,
     /// Messages that the queue had no room for.
     pub(crate) dropped: u64,
     pub(crate) inflight: Inflight,
     /// QoS 2 messages of the client that were published and wait for their PUBREL.
-    pub(crate) awaiting_release: Vec<PacketId>,
+    pub(crate) awaiting_release: Vec<Received>,
     pub(crate) will: Option<Box<PendingWill>>,
+    /// When the timers look at the session.
+    pub(crate) timer_ms: Option<i64>,
+}
+
+/// A QoS 2 message of the client that was published and waits for its PUBREL.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub(crate) packet_id: PacketId,
+    /// Rules hold its PUBREC back. Only the connection that it came on hears of their end.
+    pub(crate) held: bool,
 }
 
 /// A connection that owns a session.
@@ -111,10 +124,12 @@ impl State {
             subscriptions: HashMap::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
+            retained: VecDeque::new(),
             dropped: 0,
             inflight: Inflight::default(),
             awaiting_release: Vec::new(),
             will: None,
+            timer_ms: None,
         }
     }
 
@@ -137,6 +152,7 @@ impl State {
             live,
             profile,
             will: self.will.take(),
+            timer_ms: self.timer_ms,
             ..Self::new(now_ms)
         };
         Remains { filters: subscriptions.into_keys().collect(), messages }
@@ -150,7 +166,7 @@ impl State {
             return;
         }
         while self.queue.len() >= max_len || self.queue_bytes + size > context.limits.max_bytes {
-            if self.dequeue().is_none() {
+            if self.dequeue_live().is_none() {
                 break;
             }
             self.count_drop(Metric::DeliveryDroppedQueueFull, context);
@@ -159,24 +175,57 @@ impl State {
         self.queue.push_back(queued);
     }
 
+    /// Returns the first waiting message.
+    #[inline]
+    pub(crate) fn first_waiting(&self) -> Option<&Queued> {
+        self.retained.front().or_else(|| self.queue.front())
+    }
+
     /// Takes the first waiting message.
     #[inline]
     pub(crate) fn dequeue(&mut self) -> Option<Queued> {
+        if let Some(retained) = self.retained.pop_front() {
+            return Some(retained);
+        }
+        self.dequeue_live()
+    }
+
+    #[inline]
+    fn dequeue_live(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.publish.frame_len();
         Some(queued)
     }
 
-    /// Puts a retained message at the end of the queue: those of a new subscription have a limit of their own.
-    pub(crate) fn enqueue_retained(&mut self, queued: Queued, context: &mut Context) {
-        self.queue_bytes += queued.publish.frame_len();
-        self.queue.push_back(queued);
+    /// Returns how many messages wait.
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.retained.len() + self.queue.len()
+    }
+
+    /// Says whether there is something to send as soon as the client takes it.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting_len() > 0 || self.inflight.has_unsent()
+    }
+
+    /// Takes a retained message of a new subscription, unless `max_len` of them wait already.
+    pub(crate) fn enqueue_retained(&mut self, queued: Queued, max_len: usize, context: &mut Context) {
+        if self.retained.len() >= max_len {
+            self.count_drop(Metric::DeliveryDroppedQueueFull, context);
+            return;
+        }
+        self.retained.push_back(queued);
         self.schedule_waiting(context);
+    }
+
+    /// Forgets received QoS 2 messages whose rules have not settled: nobody would hear of their end, and acknowledging
+    /// them without knowing would break the promise of the rules. Sent again, they are new.
+    pub(crate) fn forget_held(&mut self) {
+        self.awaiting_release.retain(|received| !received.held);
     }
 
     /// Has the connection look into the queue if there is something in it.
     pub(crate) fn schedule_waiting(&mut self, context: &mut Context) {
-        if self.queue.is_empty() && !self.inflight.has_unsent() {
+        if !self.has_waiting() {
             return;
         }
         if let Some(live) = &mut self.live
@@ -191,6 +240,7 @@ impl State {
     pub(crate) fn forget_qos0(&mut self) {
         let kept = |queued: &Queued| queued.qos != QoS::AtMostOnce;
         self.queue.retain(kept);
+        self.retained.retain(kept);
         self.queue_bytes = self.queue.iter().map(|queued| queued.publish.frame_len()).sum();
     }
 

@@ -1,0 +1,76 @@
+//! CONNECT and CONNACK.
+
+use broker_codec::{Connect, Packet, Properties, Property, QoS, ReasonCode, Version};
+use broker_core::BrokerConfig;
+
+use crate::support::{Bench, connect, will};
+
+#[test]
+fn an_empty_client_id() {
+    // [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]; of 3.1.1: [MQTT-3.1.3-7] [MQTT-3.1.3-8]
+    for (version, clean_start, accepted) in [
+        (Version::V3, true, false),
+        (Version::V4, true, true),
+        (Version::V4, false, false),
+        (Version::V5, true, true),
+        (Version::V5, false, true),
+    ] {
+        let mut bench = Bench::new();
+        let (client, connack) = bench.connect(Connect { version, clean_start, ..connect("") });
+        assert_eq!(connack.reason == ReasonCode::SUCCESS, accepted, "{version} {clean_start}");
+        assert_eq!(client.closed, !accepted);
+        assert!(!connack.session_present);
+        if version == Version::V5 {
+            assert!(connack.properties.as_ref().assigned_client_identifier().is_some());
+        }
+    }
+}
+
+#[test]
+fn what_the_connack_says() {
+    // [MQTT-3.2.2-21], 3.2.2.3
+    let config = BrokerConfig {
+        server_keep_alive_s: Some(60),
+        max_session_expiry_interval_s: 100,
+        max_qos: QoS::AtLeastOnce,
+        retain_available: false,
+        ..BrokerConfig::default()
+    };
+    let mut bench = Bench::with(config);
+    let properties = Properties::from_list(&[Property::SessionExpiryInterval(101)]).expect("valid");
+    let (client, connack) = bench.connect(Connect { keep_alive_s: 120, properties, ..connect("c") });
+    let properties = connack.properties.as_ref();
+    assert_eq!(properties.server_keep_alive(), Some(60));
+    assert_eq!(client.connection.silence_limit_ms(), Some(90_000)); // [MQTT-3.1.2-22]
+    assert_eq!(properties.session_expiry_interval(), Some(100));
+    assert_eq!(properties.maximum_qos(), Some(QoS::AtLeastOnce)); // [MQTT-3.2.2-9]
+    assert_eq!(properties.retain_available(), Some(false)); // [MQTT-3.2.2-13]
+}
+
+#[test]
+fn a_will_that_we_do_not_support() {
+    // [MQTT-3.2.2-12] [MQTT-3.2.2-13]
+    let config =
+        BrokerConfig { max_qos: QoS::AtMostOnce, retain_available: false, ..BrokerConfig::default() };
+    for (qos, retain, want) in [
+        (QoS::AtLeastOnce, false, ReasonCode::QOS_NOT_SUPPORTED),
+        (QoS::AtMostOnce, true, ReasonCode::RETAIN_NOT_SUPPORTED),
+    ] {
+        for version in [Version::V4, Version::V5] {
+            let mut bench = Bench::with(config.clone());
+            let mut will = will("w", 0).expect("there");
+            (will.qos, will.retain) = (qos, retain);
+            let mut client = bench.open(version);
+            client.send(
+                &mut bench,
+                &Packet::Connect(Box::new(Connect { version, will: Some(will), ..connect("c") })),
+            );
+            assert!(client.closed);
+            match (&client.read(&mut bench)[..], version) {
+                ([Packet::ConnAck(connack)], Version::V5) => assert_eq!(connack.reason, want),
+                ([], Version::V4) => {} // no return code says it: of 3.1.1 [MQTT-3.2.2-6]
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The protocol of connections as clients see it, without sockets: packets in, packets out, and a clock that is moved.
+//!
+//! A comment such as `[MQTT-3.1.4-3]` names the statement of the standard (5.0 unless said otherwise) that a test
+//! proves.
+
+mod alias;
+mod connect;
+mod delivery;
+mod publish;
+mod retained;
+mod session;
+mod share;
+mod support;
+mod will;
