@@ -27,6 +27,19 @@ impl Outcome {
         Self::Retry { reason, after: None }
     }
 
+    /// A retry of a row that was not tried, because an earlier one has to be settled first. It is no attempt.
+    pub fn not_sent(message: impl Into<String>, after: Option<Duration>) -> Self {
+        Self::Retry {
+            reason: Reason { kind: ReasonKind::NotSent, code: None, message: message.into() },
+            after,
+        }
+    }
+
+    /// Tells whether the row was not tried at all.
+    pub fn is_not_sent(&self) -> bool {
+        matches!(self, Self::Retry { reason, .. } if reason.kind == ReasonKind::NotSent)
+    }
+
     /// The same outcome for `rows` rows.
     pub fn for_all(outcome: &Self, rows: usize) -> Vec<Self> {
         vec![outcome.clone(); rows]
@@ -44,6 +57,8 @@ pub enum ReasonKind {
     Render,
     /// A fault inside the connector.
     Internal,
+    /// Nothing happened yet: the row waits for an earlier one.
+    NotSent,
 }
 
 /// Why a row was not delivered, for counters, fallbacks and people.

@@ -348,8 +348,7 @@ impl HttpChannel {
             };
             outcomes.push((*index, outcome));
             if let Some(after) = stop {
-                let reason = Reason::transport("waits for an earlier row of the same key");
-                let waits = Outcome::Retry { reason, after };
+                let waits = Outcome::not_sent("waits for an earlier row of the same key", after);
                 outcomes.extend(group[sent + 1..].iter().map(|index| (*index, waits.clone())));
                 break;
             }

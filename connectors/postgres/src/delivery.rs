@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use connectors_api::{Delivery, Outcome, Reason};
+use connectors_api::{Delivery, Outcome, Reason, ReasonKind};
 use sqlx::Executor as _;
 use tokio::time::Instant;
 
@@ -54,8 +54,7 @@ enum Refusal {
 
 /// Sends rows. Every row gets an outcome.
 pub(crate) async fn deliver(route: &Route<'_>, rows: &[&Delivery]) -> Delivered {
-    let waiting =
-        Outcome::retry(Reason::transport("not sent: an earlier part of the batch did not get through"));
+    let waiting = Outcome::not_sent("not sent: an earlier part of the batch did not get through", None);
     let mut outcomes = Outcome::for_all(&waiting, rows.len());
     let mut statement_fault = None;
     let mut runs = vec![Run { start: 0, end: rows.len(), one_by_one: route.plan.for_many_rows.is_none() }];
@@ -91,10 +90,12 @@ pub(crate) async fn deliver(route: &Route<'_>, rows: &[&Delivery]) -> Delivered 
     Delivered { outcomes, statement_fault }
 }
 
-/// All rows that are not settled wait for the same reason.
+/// The rows of `run` have to be sent again, and those of `runs` were not sent, for the same reason.
 fn set_waiting(outcomes: &mut [Outcome], run: Run, runs: &[Run], reason: &Reason) {
-    for open in runs.iter().chain([&run]) {
-        outcomes[open.start..open.end].fill(Outcome::retry(reason.clone()));
+    outcomes[run.start..run.end].fill(Outcome::retry(reason.clone()));
+    let not_sent = Outcome::retry(Reason { kind: ReasonKind::NotSent, ..reason.clone() });
+    for open in runs {
+        outcomes[open.start..open.end].fill(not_sent.clone());
     }
 }
 

@@ -157,8 +157,7 @@ async fn write_one_by_one(lease: &mut Lease<'_>, statement: &Statement, rows: &[
         let stop = matches!(outcome, Outcome::Retry { .. });
         outcomes.push(outcome);
         if stop {
-            let reason = Reason::transport("waits for an earlier row");
-            outcomes.resize(rows.len(), Outcome::retry(reason));
+            outcomes.resize(rows.len(), Outcome::not_sent("waits for an earlier row", None));
             break;
         }
     }

@@ -4,10 +4,23 @@ use std::time::Duration;
 
 use crate::object::resource_opts::{BackoffOptions, Jitter};
 
+/// Longest pause, whoever asks for it. Rows live for ever if people wish, pauses do not.
+const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The pause before attempt `attempts + 1`, at least as long as the target asked for.
+pub(super) fn pause_before(
+    options: BackoffOptions,
+    attempts: u32,
+    after: Option<Duration>,
+    dice: u64,
+) -> Duration {
+    pause(options, attempts, dice).max(after.unwrap_or_default()).min(PAUSE_MAX)
+}
+
 /// The pause before attempt `attempts + 1`: doubles with each attempt up to the maximum, then drawn by lot.
 ///
 /// `dice` is a random number. The pause is at least a millisecond.
-pub(super) fn pause(options: BackoffOptions, attempts: u32, dice: u64) -> Duration {
+fn pause(options: BackoffOptions, attempts: u32, dice: u64) -> Duration {
     let doublings = attempts.saturating_sub(1).min(31);
     let whole = options.initial.saturating_mul(1 << doublings).min(options.max);
     let pause = match options.jitter {
@@ -36,6 +49,16 @@ mod tests {
         {
             assert_eq!(pause(options, attempts, 7), Duration::from_millis(millis), "{attempts}");
         }
+    }
+
+    #[test]
+    fn no_pause_is_without_an_end() {
+        let none = BackoffOptions { initial: Duration::MAX, max: Duration::MAX, jitter: Jitter::None };
+        assert_eq!(pause_before(none, 1, None, 7), PAUSE_MAX);
+        let short = BackoffOptions { initial: Duration::from_millis(1), ..none };
+        assert_eq!(pause_before(short, 1, Some(Duration::MAX), 7), PAUSE_MAX);
+        assert_eq!(pause_before(short, 1, Some(Duration::from_secs(7)), 7), Duration::from_secs(7));
+        assert_eq!(pause_before(short, 1000, None, 7), PAUSE_MAX);
     }
 
     #[test]

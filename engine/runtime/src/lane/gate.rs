@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::backoff::pause;
+use super::backoff::pause_before;
 use crate::object::resource_opts::BackoffOptions;
 
 /// The gate before one connector.
@@ -202,8 +202,7 @@ impl Permit {
     pub(crate) fn failed(mut self, backoff: BackoffOptions, after: Option<Duration>, now: Instant) {
         let probe = std::mem::take(&mut self.probe);
         let gate = &self.gate;
-        let wait =
-            |failures| now + after.unwrap_or(Duration::ZERO).max(pause(backoff, failures, fastrand::u64(..)));
+        let wait = |failures| now + pause_before(backoff, failures, after, fastrand::u64(..));
         let mut state = gate.state.lock();
         let next = match *state {
             State::Open if gate.answers() == self.answers_before => {

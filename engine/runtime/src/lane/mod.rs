@@ -2,6 +2,8 @@
 
 mod backoff;
 pub(crate) mod gate;
+#[cfg(test)]
+mod model_tests;
 mod request;
 mod schedule;
 mod set;

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::backoff::pause;
+use super::backoff::pause_before;
 use super::gate::{Entry, Gate, Permit};
 use super::schedule::{BatchLimits, Picked, Schedule};
 use crate::metrics::LaneCounters;
@@ -114,6 +114,8 @@ struct State {
     has_worker: bool,
     /// Wake the task when so many rows wait.
     wake_at: usize,
+    /// Rows in flight hold their keys, because requests may overtake each other.
+    exclusive: bool,
     /// Send nothing more; the task ends when its requests have.
     halted: bool,
     /// Give up rows instead of keeping them.
@@ -132,6 +134,7 @@ impl Default for State {
             counters: LaneCounters::default(),
             has_worker: false,
             wake_at: usize::MAX,
+            exclusive: false,
             halted: false,
             discard: None,
             closed: false,
@@ -235,6 +238,13 @@ impl Lane {
 
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Tells whether the task was woken since it slept, and lets it sleep again.
+    #[cfg(test)]
+    pub(super) fn is_woken(&self) -> bool {
+        use futures::FutureExt as _;
+        self.wake.notified().now_or_never().is_some()
     }
 
     /// Counters and gauges; none when the lane was replaced.
@@ -365,9 +375,11 @@ impl Lane {
         let state = &mut *guard;
         let mut ended = Vec::with_capacity(rows.len());
         for (index, ((at, mut row), outcome)) in rows.into_iter().zip(outcomes).enumerate() {
-            row.delivery.attempts = row.delivery.attempts.saturating_add(1);
+            let sent = !outcome.is_not_sent();
+            row.delivery.attempts = row.delivery.attempts.saturating_add(sent.into());
             let key = row.tag.key_hash;
             let end = match outcome {
+                _ if row.is_expired(now) && !sent => End::Expired,
                 _ if row.is_expired(now) => {
                     row.tag.error = error_of(outcome).or(row.tag.error);
                     End::LateReply
@@ -378,18 +390,22 @@ impl Lane {
                     End::Rejected
                 }
                 Outcome::Retry { reason, after } => {
-                    row.tag.error = Some(Arc::new(reason));
+                    if sent {
+                        row.tag.error = Some(Arc::new(reason));
+                    }
                     row.tag.alone = fault;
                     let attempts = row.delivery.attempts;
                     if let Some(reason) = state.discard {
                         End::Stopped(reason)
-                    } else if options.max_retries.is_some_and(|most| attempts > most) {
+                    } else if sent && options.max_retries.is_some_and(|most| attempts > most) {
                         End::GaveUp
                     } else {
-                        let wait = pause(options.backoff, attempts, fastrand::u64(..));
-                        state.last_error.clone_from(&row.tag.error);
+                        let pause = pause_before(options.backoff, attempts, after, fastrand::u64(..));
+                        if sent {
+                            state.last_error.clone_from(&row.tag.error);
+                        }
                         state.queue.restore(at, row);
-                        state.schedule.retry(at, key, now + wait.max(after.unwrap_or_default()));
+                        state.schedule.retry(at, key, now + pause);
                         continue;
                     }
                 }
@@ -424,6 +440,14 @@ impl State {
         if requests >= window || !context.has_channel || gate.is_shut() {
             return sleep(self, usize::MAX, expiry);
         }
+        let exclusive = window > 1 && !context.keeps_order;
+        if exclusive != self.exclusive {
+            // the action was edited: what is under way was sent by other rules, and its keys would be overtaken
+            if requests > 0 {
+                return sleep(self, usize::MAX, expiry);
+            }
+            self.exclusive = exclusive;
+        }
         let epoch = gate.epoch();
         if epoch != self.gate_epoch {
             self.gate_epoch = epoch;
@@ -445,7 +469,6 @@ impl State {
             Entry::Go(permit) => permit,
             Entry::Wait(until) => return sleep(self, usize::MAX, earliest(until, expiry)),
         };
-        let exclusive = window > 1 && !context.keeps_order;
         let limits = BatchLimits { rows: options.batch_size, bytes: options.batch_bytes };
         let mut picked = self.schedule.pick(&mut self.queue, now, limits, exclusive);
         for (at, row) in std::mem::take(&mut picked.expired) {
@@ -479,6 +502,10 @@ impl State {
 
     fn lease_oldest(&mut self) -> Option<(Sequence, QueuedRow)> {
         let (at, _) = self.queue.peek(Sequence::default())?;
+        if self.wake_at != usize::MAX {
+            // one row fewer waits, so the next new one is reached one earlier
+            self.wake_at = self.wake_at.saturating_sub(1);
+        }
         self.queue.lease(at).map(|row| (at, row))
     }
 

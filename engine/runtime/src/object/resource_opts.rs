@@ -174,10 +174,14 @@ fn read_health(fields: &mut Fields<'_>) -> HealthOptions {
     if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
         fields.problem("health_check_interval", "expected a duration from 1ms to 1h");
     }
+    let jitter = fields.take("health_check_interval_jitter").unwrap_or(Period::millis(0)).duration();
+    if jitter > INTERVAL_MAX {
+        fields.problem("health_check_interval_jitter", "expected a duration of at most 1h");
+    }
     HealthOptions {
         interval,
         timeout: fields.take("health_check_timeout").unwrap_or(Period::seconds(60)).duration(),
-        jitter: fields.take("health_check_interval_jitter").unwrap_or(Period::millis(0)).duration(),
+        jitter: jitter.min(INTERVAL_MAX),
     }
 }
 
@@ -204,8 +208,12 @@ fn read_batch_size(fields: &mut Fields<'_>, capabilities: Capabilities) -> usize
 /// A batch never waits for more than half the life of its rows.
 fn read_batch_time(fields: &mut Fields<'_>, capabilities: Capabilities, ttl: Option<Duration>) -> Duration {
     let default = Period::millis(capabilities.batch_time_ms_default);
-    let wait = fields.take("batch_time").unwrap_or(default).duration();
-    ttl.map_or(wait, |ttl| wait.min(ttl / 2))
+    let wait: Period = fields.take("batch_time").unwrap_or(default);
+    if wait.is_infinite() {
+        fields.problem("batch_time", "expected a duration such as `100ms`: rows cannot wait for ever");
+        return Duration::ZERO;
+    }
+    ttl.map_or(wait.duration(), |ttl| wait.duration().min(ttl / 2))
 }
 
 fn read_bytes(fields: &mut Fields<'_>, name: &'static str) -> Option<u64> {
@@ -243,7 +251,7 @@ fn read_backoff(fields: &mut Fields<'_>) -> BackoffOptions {
         max: raw.max.unwrap_or(Period::seconds(30)).duration(),
         jitter: raw.jitter,
     };
-    if options.initial.is_zero() || options.max < options.initial {
+    if options.initial.is_zero() || options.max < options.initial || options.initial == Duration::MAX {
         fields.problem("retry_backoff", "expected `initial` of at least 1ms and `max` of at least `initial`");
     }
     options
@@ -323,6 +331,23 @@ mod tests {
     fn a_batch_waits_for_at_most_half_the_life_of_a_row() {
         let options = read(json!({"request_ttl": "1s", "batch_time": "10s"})).unwrap();
         assert_eq!(options.batch_time, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_has_no_end_is_refused_where_it_must_end() {
+        let problems = read(json!({
+            "request_ttl": "infinity", "batch_time": "infinity", "health_check_interval_jitter": "infinity",
+            "retry_backoff": {"initial": "infinity", "max": "infinity", "jitter": "none"}
+        }))
+        .unwrap_err();
+        for part in [
+            "resource_opts.batch_time:",
+            "resource_opts.retry_backoff:",
+            "resource_opts.health_check_interval_jitter:",
+        ] {
+            assert!(problems.iter().any(|problem| problem.starts_with(part)), "{part} in {problems:#?}");
+        }
+        assert!(read(json!({"retry_backoff": {"max": "infinity"}, "request_ttl": "infinity"})).is_ok());
     }
 
     #[test]
