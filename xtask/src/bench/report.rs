@@ -69,7 +69,7 @@ fn ratios(ours: &Runs, theirs: &Runs) -> Json {
         let (ours, theirs) = (median(ours, name)?, median(theirs, name)?);
         (theirs > 0.0).then(|| ((*name).to_owned(), json!((ours / theirs * 1000.0).round() / 1000.0)))
     };
-    Json::Object(RATIOS.iter().filter_map(|name| ratio(name)).collect())
+    Json::Object(RATIOS.iter().filter_map(ratio).collect())
 }
 
 fn figures(runs: &Runs, name: &str) -> Vec<f64> {
