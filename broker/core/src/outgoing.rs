@@ -20,6 +20,9 @@ pub struct Outgoing {
     sent: usize,
 }
 
+/// So much must have been sent before what is left is moved to the front.
+const COMPACT_FROM_BYTES: usize = 64 * 1024;
+
 impl Outgoing {
     /// Takes an empty buffer to write into, to use its memory again.
     pub fn with_buffer(mut buffer: Vec<u8>) -> Self {
@@ -109,6 +112,25 @@ impl Outgoing {
             self.shared.clear();
             self.shared_len = 0;
             self.sent = 0;
+        } else if self.sent >= COMPACT_FROM_BYTES {
+            self.forget_sent();
+        }
+    }
+
+    /// Gives the memory of sent bytes up for new ones: a slow reader may never have taken everything.
+    #[cold]
+    fn forget_sent(&mut self) {
+        let shared_end = self.shared.last().map_or(0, |(at, _)| at + self.shared_len);
+        if self.sent < shared_end {
+            return;
+        }
+        let sent = self.sent - self.shared_len;
+        // as often as not: each byte is moved once at most on average
+        if sent * 2 >= self.bytes.len() {
+            self.bytes.drain(..sent);
+            self.shared.clear();
+            self.shared_len = 0;
+            self.sent = 0;
         }
     }
 }
@@ -144,5 +166,27 @@ mod tests {
             }
         }
         assert!(make().contiguous().is_none());
+    }
+
+    #[test]
+    fn what_is_sent_takes_no_memory_while_more_keeps_coming() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push_shared(Bytes::from_static(&[0; 10_000]));
+        let mut expected = 0;
+        for number in 0..100_000_u32 {
+            outgoing.buffer().extend_from_slice(&number.to_be_bytes());
+            // never empty
+            if number == 10_000 {
+                outgoing.advance(10_000);
+            } else if number > 10_000 {
+                let mut slices = [IoSlice::new(&[]); 2];
+                outgoing.slices(&mut slices);
+                assert_eq!(slices[0][..4], u32::to_be_bytes(expected));
+                outgoing.advance(4);
+                expected += 1;
+            }
+        }
+        assert_eq!(outgoing.len(), 4 * (100_000 - expected as usize));
+        assert!(outgoing.bytes.len() < 4 * COMPACT_FROM_BYTES, "{} bytes", outgoing.bytes.len());
     }
 }
