@@ -9,6 +9,7 @@ use broker_codec::Decoder;
 use broker_core::{Connection, ConnectionKey, Outgoing};
 use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::mailbox::Ticket;
@@ -24,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) silence_limit: Cell<u32>,
     /// The task that reads.
     pub(crate) reading: Cell<Option<AbortHandle>>,
+    /// Wakes that task when it is paused and there may be room again.
+    room: Notify,
     _ticket: Ticket,
 }
 
@@ -43,6 +46,10 @@ pub(crate) struct LinkState {
     pub(crate) holds_acks: bool,
     /// The task that waits until the socket takes more.
     pub(crate) draining: Option<AbortHandle>,
+    /// The bytes that were left in `out` when the socket took no more.
+    pub(crate) blocked_len: usize,
+    /// Nothing is read for now.
+    pub(crate) paused: bool,
     pub(crate) closed: bool,
 }
 
@@ -55,8 +62,30 @@ pub(crate) enum Written {
     Blocked,
 }
 
+/// Bytes of answers that are kept for a client that does not read them, before we stop to read what it sends.
+const ANSWERS_MAX: usize = 64 * 1024;
+
 /// Pieces that one write takes.
 const SLICES_MAX: usize = 64;
+
+impl LinkState {
+    /// Says whether nothing more should be handled for now, because of what waits for the client or for rules.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.has_unread_answers() && self.draining.is_some() || self.connection.is_saturated()
+    }
+
+    /// Says whether many answers wait in `out`, beyond the messages that were there when the socket took no more.
+    #[inline]
+    pub(crate) fn has_unread_answers(&self) -> bool {
+        self.out.len() > self.blocked_len + ANSWERS_MAX
+    }
+
+    /// Says whether the client is paused until rules have settled.
+    pub(crate) fn waits_for_rules(&self) -> bool {
+        self.paused && self.connection.is_saturated()
+    }
+}
 
 impl Link {
     pub(crate) fn new(
@@ -78,13 +107,37 @@ impl Link {
                 listed: false,
                 holds_acks: false,
                 draining: None,
+                blocked_len: 0,
+                paused: false,
                 closed: false,
             }),
             last_seen: Cell::new(0),
             silence_limit: Cell::new(0),
             reading: Cell::new(None),
+            room: Notify::new(),
             _ticket: ticket,
         })
+    }
+
+    /// Waits until what the client has sent may be handled again.
+    pub(crate) async fn paused(&self) {
+        loop {
+            {
+                let mut state = self.state.borrow_mut();
+                state.paused = !state.closed && state.is_full();
+                if !state.paused {
+                    return;
+                }
+            }
+            self.room.notified().await;
+        }
+    }
+
+    /// Has a paused reader look whether there is room again.
+    pub(crate) fn wake_reader(&self) {
+        if self.state.borrow().paused {
+            self.room.notify_one();
+        }
     }
 
     /// Writes as much as the socket takes and returns the number of bytes too.

@@ -4,6 +4,7 @@ mod flush;
 mod read;
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use slab::Slab;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::link::Link;
 use crate::mailbox::{Mail, Mailboxes, Stop, Ticket};
@@ -79,8 +80,8 @@ impl Worker {
 
     /// Runs until it is told to stop, and calls `on_stop` before it ends its connections.
     pub(crate) async fn run_with(self: Rc<Self>, on_stop: impl FnOnce()) {
-        let flusher = spawn_local(Rc::clone(&self).run_flusher());
-        let ticker = spawn_local(Rc::clone(&self).run_ticker());
+        let flusher = spawn_local(keep_running("flusher", Rc::clone(&self), Self::run_flusher));
+        let ticker = spawn_local(keep_running("ticker", Rc::clone(&self), Self::run_ticker));
         let stop = loop {
             let mail = self.mailboxes.of(self.index).take().await;
             if let Some(stop) = self.handle_mail(mail) {
@@ -173,6 +174,7 @@ impl Worker {
         if matches!(flow, Flow::Close) {
             self.finish(link, true);
         }
+        link.wake_reader();
     }
 
     /// Ends a connection for a reason of ours.
@@ -245,6 +247,9 @@ impl Worker {
                 continue;
             }
             let now = self.wheel.borrow().now();
+            if link.state.borrow().waits_for_rules() {
+                link.last_seen.set(now); // it may have sent what we do not read
+            }
             let due = link.last_seen.get().wrapping_add(limit);
             // ticks wrap around: what is due lies in the past half
             if now.wrapping_sub(due) < u32::MAX / 2 {
@@ -263,7 +268,9 @@ impl Worker {
         if self.holding.borrow().is_empty() {
             return;
         }
-        for link in std::mem::take(&mut *self.holding.borrow_mut()) {
+        // not within the `for`, which would keep the list borrowed to its end
+        let holding = std::mem::take(&mut *self.holding.borrow_mut());
+        for link in holding {
             self.step(&link, |connection, context, out| connection.expire_acks(context, out));
             let mut state = link.state.borrow_mut();
             state.holds_acks = !state.closed && state.connection.has_held_acks();
@@ -277,7 +284,7 @@ impl Worker {
         self.start_batch();
         let links: Vec<Rc<Link>> = self.links.borrow().iter().map(|(_, link)| Rc::clone(link)).collect();
         for link in links {
-            self.flush_link(&link);
+            self.flush_last(&link);
             self.close(&link, CloseReason::ServerShutdown);
         }
         self.finish_batch();
@@ -286,6 +293,21 @@ impl Worker {
         let all = async { while lingering.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all).await.is_err() {
             warn!("some clients did not read their last packets in time");
+        }
+    }
+}
+
+/// Runs a task that never ends, and starts it again should it panic: without it every connection of the worker would
+/// hang, and nobody would see why.
+async fn keep_running<F>(task: &'static str, worker: Rc<Worker>, run: fn(Rc<Worker>) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let mut running = JoinSet::new(); // ends it when it is dropped
+    loop {
+        running.spawn_local(run(Rc::clone(&worker)));
+        if let Some(Err(error)) = running.join_next().await {
+            error!(worker = worker.index, task, %error, "a task of a worker has panicked and starts again");
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::link::{Link, Written};
 /// Bytes gathered for one write.
 const ROOM_BYTES: usize = 64 * 1024;
 
+/// Writes to one connection before others have their turn: a client may be sent messages as fast as it takes them.
+const ROUNDS_MAX: usize = 16;
+
 /// Buffers kept for the next flush, and the size up to which they are kept.
 const SPARE_BUFFERS: usize = 16;
 const SPARE_BUFFER_BYTES: usize = 256 * 1024;
@@ -77,6 +80,9 @@ impl Worker {
             self.flush_wanted.notified().await;
             self.start_batch();
             self.flush_all();
+            if !self.to_flush.borrow().is_empty() {
+                tokio::task::yield_now().await; // others have their turn before what is left
+            }
         }
     }
 
@@ -89,13 +95,26 @@ impl Worker {
         let mut to_flush = self.to_flush.borrow_mut();
         if to_flush.is_empty() {
             *to_flush = links; // for its memory
-        } else if !to_flush.is_empty() {
+        } else {
             self.flush_wanted.notify_one();
         }
     }
 
-    /// Writes what a connection has to send, as far as its socket takes it.
+    /// Writes all that a connection has to send, however much that is, as far as its socket takes it.
+    pub(super) fn flush_last(self: &Rc<Self>, link: &Rc<Link>) {
+        /// A thousand megabytes: more is added while we write.
+        const TURNS_MAX: usize = 1024;
+        for _ in 0..TURNS_MAX {
+            self.flush_link(link);
+            if !link.state.borrow().listed {
+                return;
+            }
+        }
+    }
+
+    /// Writes what a connection has to send, as far as its socket takes it; lists it again when that is very much.
     pub(super) fn flush_link(self: &Rc<Self>, link: &Rc<Link>) {
+        let mut left = false;
         let broken = {
             let state = &mut *link.state.borrow_mut();
             state.listed = false;
@@ -107,18 +126,22 @@ impl Worker {
                 out = Outgoing::with_buffer(self.spare_buffers.borrow_mut().pop().unwrap_or_default());
             }
             let mut sent = 0;
+            let mut rounds = 0;
             let broken = loop {
+                rounds += 1;
                 let more = state.connection.fill(ROOM_BYTES, &mut self.context.borrow_mut(), &mut out);
                 match link.write(&mut out) {
                     Ok((Written::All, count)) => {
                         sent += count;
-                        if !more {
+                        left = more && rounds == ROUNDS_MAX;
+                        if !more || left {
                             break false;
                         }
                     }
                     Ok((Written::Blocked, count)) => {
                         sent += count;
                         state.connection.block();
+                        state.blocked_len = out.len();
                         let task = spawn_local(Rc::clone(self).drain(Rc::clone(link)));
                         state.draining = Some(task.abort_handle());
                         break false;
@@ -137,6 +160,8 @@ impl Worker {
         if broken {
             self.close(link, CloseReason::TcpClosed);
             self.finish_batch();
+        } else if left {
+            self.list(link);
         }
     }
 
@@ -161,10 +186,13 @@ impl Worker {
                     self.start_batch();
                     let state = &mut *link.state.borrow_mut();
                     state.connection.count_sent_bytes(count as u64, &self.context.borrow());
-                    if written == Written::Blocked {
-                        continue;
+                    if state.paused && count > 0 {
+                        link.last_seen.set(self.wheel.borrow().now()); // it reads, and we do not
                     }
-                    state.draining = None;
+                    if written == Written::All {
+                        state.draining = None;
+                        state.blocked_len = 0;
+                    }
                 }
                 Err(_) => {
                     link.state.borrow_mut().draining = None;
@@ -174,8 +202,11 @@ impl Worker {
                     return;
                 }
             }
-            self.flush_link(&link);
-            return;
+            link.wake_reader();
+            if link.state.borrow().draining.is_none() {
+                self.flush_link(&link);
+                return;
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ enum Next {
     Read,
     /// Read again, but not before others had their turn.
     Yield,
+    /// Handle nothing more until there is room for what comes of it.
+    Pause,
     Authenticate(Pin<Box<dyn Future<Output = Result<Identity, Refusal>> + Send>>),
     /// The client or the broker has ended the connection.
     Close {
@@ -38,8 +40,9 @@ impl Worker {
     /// Reads from a connection until it ends.
     pub(super) async fn run_link(self: Rc<Self>, link: Rc<Link>, mut reader: OwnedReadHalf) {
         loop {
-            match poll_fn(|task| self.poll_link(task, &link, &mut reader)).await {
-                Next::Read => {}
+            let next = poll_fn(|task| self.poll_link(task, &link, &mut reader)).await;
+            match self.resume(&link, next).await {
+                Next::Read | Next::Pause => {}
                 Next::Yield => tokio::task::yield_now().await,
                 Next::Authenticate(future) => {
                     let result = future.await;
@@ -51,7 +54,9 @@ impl Worker {
                     if link.state.borrow().closed {
                         return;
                     }
-                    if let Next::Close { lingers } = self.handle_tail(&link) {
+                    let next = self.handle_tail(&link);
+                    self.finish_batch();
+                    if let Next::Close { lingers } = self.resume(&link, next).await {
                         self.finish(&link, lingers);
                     }
                     self.finish_batch();
@@ -69,6 +74,20 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Waits while the connection is paused, then handles what was left, and says what comes after that.
+    async fn resume(self: &Rc<Self>, link: &Rc<Link>, mut next: Next) -> Next {
+        while let Next::Pause = next {
+            link.paused().await;
+            if link.state.borrow().closed {
+                return Next::Close { lingers: true };
+            }
+            self.start_batch();
+            next = self.handle_tail(link);
+            self.finish_batch();
+        }
+        next
     }
 
     fn poll_link(
@@ -123,7 +142,7 @@ impl Worker {
         };
         self.start_batch();
         let next = if link.state.borrow().tail.len() < link.state.borrow().needed {
-            link.last_seen.set(self.wheel.borrow().now());
+            self.note_life(link);
             link.state.borrow().connection.count_traffic(count as u64, 0, &self.context.borrow());
             Next::Read
         } else {
@@ -142,7 +161,7 @@ impl Worker {
 
     /// Handles every complete packet of `bytes` and keeps the rest; `fresh` of them have just come.
     fn handle_bytes(self: &Rc<Self>, link: &Rc<Link>, bytes: &[u8], fresh: usize) -> Next {
-        link.last_seen.set(self.wheel.borrow().now());
+        self.note_life(link);
         let mut at = 0;
         let mut packets = 0;
         let next = loop {
@@ -150,6 +169,7 @@ impl Worker {
             match next {
                 // queues have grown long: send them before they grow longer
                 Next::Yield => {
+                    self.list_if_unsent(link, &mut link.state.borrow_mut());
                     self.finish_batch();
                     self.flush_all();
                 }
@@ -190,7 +210,10 @@ impl Worker {
                         let limit = state.connection.silence_limit_ms().map_or(0, ticks);
                         self.watch(link, limit);
                     }
-                    if context.is_urgent() {
+                    if state.is_full() {
+                        return Next::Pause;
+                    }
+                    if context.is_urgent() || state.has_unread_answers() {
                         return Next::Yield;
                     }
                 }
@@ -204,6 +227,13 @@ impl Worker {
                     return Next::Close { lingers: true };
                 }
             }
+        }
+    }
+
+    /// Notes that the client is there. Before its CONNECT is complete, nothing that it sends gives it more time.
+    fn note_life(&self, link: &Link) {
+        if link.state.borrow().connection.is_open() {
+            link.last_seen.set(self.wheel.borrow().now());
         }
     }
 
