@@ -1,6 +1,6 @@
 //! Why the engine refused an operation on its objects.
 
-use connectors_api::{ConfigError, ConfigProblem};
+use connectors_api::ConfigError;
 
 use crate::{ObjectClass, Origin};
 
@@ -75,10 +75,5 @@ impl EngineError {
     /// Makes an error of one problem with a configuration.
     pub(crate) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(ConfigError::new(path, message))
-    }
-
-    /// Ok when `problems` is empty.
-    pub(crate) fn unless_empty(problems: Vec<ConfigProblem>) -> Result<(), Self> {
-        Ok(ConfigError::unless_empty(problems)?)
     }
 }

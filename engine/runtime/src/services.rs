@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use engine_event::{Clock, Publisher, Text};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(crate) struct Services {
     key_hasher: foldhash::quality::RandomState,
     publisher: RwLock<Option<Arc<dyn Publisher>>>,
     actions: RwLock<Vec<Weak<ActionRuntime>>>,
+    /// One search for the oldest rows at a time.
+    relieving: Mutex<()>,
     draining: AtomicBool,
 }
 
@@ -49,6 +51,7 @@ impl Services {
             key_hasher: foldhash::quality::RandomState::default(),
             publisher: RwLock::new(None),
             actions: RwLock::new(Vec::new()),
+            relieving: Mutex::new(()),
             draining: AtomicBool::new(false),
         }
     }
@@ -82,8 +85,13 @@ impl Services {
         actions.push(Arc::downgrade(action));
     }
 
-    /// Drops the oldest rows of all queues while the server is over its limit.
+    /// Drops the oldest rows of all queues while the server is over its limit. Does nothing when another thread is at
+    /// it: that one goes on until it is enough.
     pub(crate) fn relieve(&self, now: Instant) {
+        if self.memory.excess() == 0 {
+            return;
+        }
+        let Some(_alone) = self.relieving.try_lock() else { return };
         loop {
             let excess = self.memory.excess();
             if excess == 0 {

@@ -67,8 +67,8 @@ pub struct RuleView {
     pub last_modified_at_ms: i64,
 }
 
-/// An object with its secrets, as the server's store keeps it.
-#[derive(Clone, Debug, PartialEq)]
+/// An object with its secrets, as the server's store keeps it: they are not printed.
+#[derive(Clone, PartialEq)]
 pub struct StoredObject {
     /// What it is.
     pub class: ObjectClass,
@@ -80,6 +80,17 @@ pub struct StoredObject {
     pub created_at_ms: i64,
     /// Unix milliseconds.
     pub last_modified_at_ms: i64,
+}
+
+impl std::fmt::Debug for StoredObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredObject")
+            .field("class", &self.class)
+            .field("id", &self.id)
+            .field("created_at_ms", &self.created_at_ms)
+            .field("last_modified_at_ms", &self.last_modified_at_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ConnectorView {

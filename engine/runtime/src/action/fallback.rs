@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine_event::{Map, Text, Value};
 use tokio::time::Instant;
 
-use super::{ActionSlot, RowOrigin};
+use super::{ActionRuntime, ActionSlot, RowOrigin};
 use crate::lane::{End, Ended, StopReason};
 use crate::object::republish::RepublishArgs;
 use crate::rule::republish::{Source, republish};
@@ -22,9 +22,10 @@ pub(crate) enum Fallback {
 const RESERVED: &str = "fallback";
 
 /// Gives a row to every fallback, each independently of the others.
-pub(super) fn run(services: &Services, action_id: &str, fallbacks: &[Fallback], ended: &Ended, now: Instant) {
+pub(super) fn run(failed: &ActionRuntime, fallbacks: &[Fallback], ended: &Ended, now: Instant) {
+    let services = failed.services();
     let mut row = ended.row.delivery.row.clone();
-    row.insert(RESERVED, describe(services, action_id, ended, now));
+    row.insert(RESERVED, describe(services, failed.id(), ended, now));
     for fallback in fallbacks {
         match fallback {
             Fallback::Action(slot) => {
@@ -39,7 +40,8 @@ pub(super) fn run(services: &Services, action_id: &str, fallbacks: &[Fallback], 
                         key_hash: tag.key_hash,
                         origin: tag.origin,
                         first_index: tag.index,
-                        id_seed: super::offer::id_seed(&delivery.rule_id, action.id()),
+                        // another row than the one that the rule itself may give to that action
+                        id_seed: super::offer::id_seed([&*delivery.rule_id, failed.id(), action.id()]),
                         hops: tag.hops,
                         completion: None,
                     };
@@ -54,7 +56,7 @@ pub(super) fn run(services: &Services, action_id: &str, fallbacks: &[Fallback], 
                     event: None,
                 };
                 if let Err(error) = republish(services, args, &row, &source) {
-                    tracing::warn!(action = action_id, %error, "fallback could not republish");
+                    failed.log_fallback_failure(&error);
                 }
             }
         }

@@ -32,11 +32,14 @@ pub(crate) struct RowOrigin<'a> {
     pub(crate) completion: Option<&'a Completion>,
 }
 
-/// A hash of a rule and an action that is the same in every process and version (FNV-1a).
-pub(crate) fn id_seed(rule_id: &str, action_id: &str) -> u64 {
+/// A hash of the ids of a rule and an action, for a fallback also of the action that failed before it. The same in
+/// every process and version (FNV-1a, the ids with a zero between them).
+pub(crate) fn id_seed<const IDS: usize>(ids: [&str; IDS]) -> u64 {
     let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
-    for byte in rule_id.bytes().chain([0]).chain(action_id.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    for (index, id) in ids.into_iter().enumerate() {
+        for byte in (index > 0).then_some(0).into_iter().chain(id.bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
     }
     hash
 }
@@ -44,7 +47,7 @@ pub(crate) fn id_seed(rule_id: &str, action_id: &str) -> u64 {
 impl ActionRuntime {
     /// Takes the rows of one event into the lanes, without waiting. Every row is accounted for.
     pub(crate) fn offer(self: &Arc<Self>, rows: &[Row], origin: &RowOrigin<'_>, now: Instant) {
-        let options = self.options();
+        let options = self.peek_options();
         if let (None, DispatchStrategy::PerClientid) = (&options.order_by, options.dispatch) {
             let queued = rows.iter().zip(origin.first_index..);
             let mut queued: SmallVec<[QueuedRow; 1]> = queued
@@ -74,12 +77,15 @@ impl ActionRuntime {
     ) {
         let turn = if key_hash == 0 { self.next_turn() } else { 0 };
         loop {
-            let set = self.lanes();
+            let set = self.peek_lanes();
             let index = if key_hash == 0 { turn % set.len() } else { set.index_for(key_hash) };
             if let Some(reason) = self.stop_reason() {
                 match set.lane(index).refuse(rows, reason) {
                     Some(ended) => return self.finish(ended, now),
-                    None => continue,
+                    None => {
+                        wait_for_new_lanes();
+                        continue;
+                    }
                 }
             }
             // a fallback makes no room for itself: what gives way would come back as more fallback rows
@@ -92,7 +98,10 @@ impl ActionRuntime {
             let most: u64 = rows.iter().map(|row| row.tag.bytes).sum();
             self.take_memory(most);
             match set.lane(index).push(rows, limits) {
-                Pushed::Closed => self.give_back_memory(most),
+                Pushed::Closed => {
+                    self.give_back_memory(most);
+                    wait_for_new_lanes();
+                }
                 Pushed::Taken { ended, bytes, start_worker } => {
                     self.give_back_memory(most - bytes);
                     if start_worker {
@@ -114,7 +123,7 @@ impl ActionRuntime {
     }
 
     /// Drops the oldest rows while the action or the server is over its limit.
-    fn relieve(self: &Arc<Self>, now: Instant) {
+    pub(super) fn relieve(self: &Arc<Self>, now: Instant) {
         loop {
             let excess = self.memory().excess();
             if excess == 0 || !self.drop_oldest(excess, now) {
@@ -126,7 +135,7 @@ impl ActionRuntime {
 
     /// Drops rows of the lane with the oldest one; false when no row waits.
     pub(crate) fn drop_oldest(self: &Arc<Self>, bytes: u64, now: Instant) -> bool {
-        let set = self.lanes();
+        let set = self.peek_lanes();
         let oldest = set.lanes().iter().filter_map(|lane| Some((lane.oldest_waiting()?, lane)));
         let Some((_, lane)) = oldest.min_by_key(|(since, _)| *since) else { return false };
         let ended = lane.give_way(bytes);
@@ -137,8 +146,13 @@ impl ActionRuntime {
 
     /// When the oldest waiting row came.
     pub(crate) fn oldest_waiting(&self) -> Option<Instant> {
-        self.lanes().lanes().iter().filter_map(crate::lane::Lane::oldest_waiting).min()
+        self.peek_lanes().lanes().iter().filter_map(crate::lane::Lane::oldest_waiting).min()
     }
+}
+
+/// The lanes are being replaced, which takes the thread that does it only moments: lets it go on.
+fn wait_for_new_lanes() {
+    std::thread::yield_now();
 }
 
 fn queued_row(
@@ -173,5 +187,18 @@ fn queued_row(
             key,
             attempts: 0,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_the_same_for_ever_and_tell_ids_apart() {
+        assert_eq!(id_seed(["r", "http:a"]), 0x25E7_39DC_732B_F9DA);
+        assert_ne!(id_seed(["r", "a"]), id_seed(["ra", ""]));
+        assert_ne!(id_seed(["r", "a", "b"]), id_seed(["r", "b", "a"]));
+        assert_ne!(id_seed(["r", "a", "b"]), id_seed(["r", "b"]));
     }
 }

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use connectors_api::{Capabilities, Channel, ConnectorDef};
-use parking_lot::RwLock;
+use futures::future::join_all;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::{Fallback, MemoryBudget, fallback};
-use crate::lane::{End, Ended, Gate, LaneSet, StopReason};
+use crate::lane::{End, Ended, Gate, Lane, LaneSet, StopReason};
 use crate::log_limit::LogLimit;
 use crate::metrics::{ActionMetrics, RateMeter, RuleCounter, RuleCounters};
 use crate::object::resource_opts::ActionOptions;
+use crate::rule::republish::RepublishError;
 use crate::services::Services;
 use crate::status::StatusCell;
 use crate::{Status, StatusReport};
@@ -54,6 +56,10 @@ pub(crate) struct ActionRuntime {
     options: ArcSwap<ActionOptions>,
     fallbacks: ArcSwap<Vec<Fallback>>,
     lanes: ArcSwap<LaneSet>,
+    /// Why rows are given up, for lanes that are made later. Locked, for moments, by whoever touches all the lanes.
+    discarding: Mutex<Option<StopReason>>,
+    /// One move of rows to other lanes at a time.
+    moving: tokio::sync::Mutex<()>,
     gate: RwLock<Arc<Gate>>,
     channel: RwLock<Option<Arc<dyn Channel>>>,
     status: StatusCell,
@@ -64,6 +70,7 @@ pub(crate) struct ActionRuntime {
     memory: MemoryBudget,
     rate: RateMeter,
     losses: LogLimit,
+    fallback_failures: LogLimit,
 }
 
 impl ActionRuntime {
@@ -84,6 +91,8 @@ impl ActionRuntime {
             options: ArcSwap::from_pointee(options),
             fallbacks: ArcSwap::from_pointee(Vec::new()),
             lanes: ArcSwap::from_pointee(lanes),
+            discarding: Mutex::new(None),
+            moving: tokio::sync::Mutex::new(()),
             gate: RwLock::new(Gate::new()),
             channel: RwLock::new(None),
             status: StatusCell::new(status),
@@ -93,6 +102,7 @@ impl ActionRuntime {
             memory,
             rate: RateMeter::default(),
             losses: LogLimit::default(),
+            fallback_failures: LogLimit::default(),
             services,
         });
         action.services.enlist(&action);
@@ -111,8 +121,18 @@ impl ActionRuntime {
         self.options.load_full()
     }
 
+    /// The options for a moment, without a count that all threads share.
+    pub(super) fn peek_options(&self) -> arc_swap::Guard<Arc<ActionOptions>> {
+        self.options.load()
+    }
+
     pub(crate) fn lanes(&self) -> Arc<LaneSet> {
         self.lanes.load_full()
+    }
+
+    /// The lanes for a moment, without a count that all threads share.
+    pub(super) fn peek_lanes(&self) -> arc_swap::Guard<Arc<LaneSet>> {
+        self.lanes.load()
     }
 
     pub(super) fn memory(&self) -> &MemoryBudget {
@@ -181,6 +201,11 @@ impl ActionRuntime {
         }
     }
 
+    /// As [`ActionRuntime::set_status`], but a disabled action stays stopped.
+    pub(crate) fn set_status_if_enabled(&self, report: StatusReport) {
+        self.set_status(if self.is_enabled() { report } else { StatusReport::stopped() });
+    }
+
     /// Rows are counted as dropped for that reason from here on; those that wait stay.
     pub(crate) fn set_stop(&self, reason: Option<StopReason>) {
         let number = match reason {
@@ -201,38 +226,60 @@ impl ActionRuntime {
 
     /// Gives up every row that waits, and those in flight unless they are confirmed.
     pub(crate) fn discard(self: &Arc<Self>, reason: StopReason) {
-        let now = Instant::now();
-        for lane in self.lanes().lanes() {
-            self.finish(lane.set_discard(Some(reason)), now);
-        }
+        let ended = {
+            let mut discarding = self.discarding.lock();
+            *discarding = Some(reason);
+            self.lanes().lanes().iter().flat_map(|lane| lane.set_discard(Some(reason))).collect()
+        };
+        self.finish(ended, Instant::now());
         self.wake();
     }
 
     /// Takes rows again after [`ActionRuntime::discard`].
     pub(crate) fn keep(&self) {
+        let mut discarding = self.discarding.lock();
+        *discarding = None;
         for lane in self.lanes().lanes() {
             lane.set_discard(None);
         }
     }
 
-    /// Takes over new options. What is queued stays; it moves to other lanes when their number changes.
-    pub(crate) async fn set_options(self: &Arc<Self>, options: ActionOptions) {
-        let lanes = options.lanes;
+    /// Takes over new options. What is queued stays, but for the oldest rows that a smaller limit has no room for.
+    ///
+    /// When the number of lanes changes, rows move to others in a task of their own: that waits for the requests
+    /// under way, and neither the caller nor what it holds may wait for a target that hangs.
+    pub(crate) fn set_options(self: &Arc<Self>, options: ActionOptions) {
+        let (lanes, lane_bytes) = (usize::from(options.lanes), options.lane_bytes_limit);
         self.memory.set_limit(options.total_bytes_limit);
         self.options.store(Arc::new(options));
-        if usize::from(lanes) != self.lanes().len() {
-            self.replace_lanes(lanes).await;
+        let set = self.lanes();
+        if lanes != set.len() {
+            self.services.spawn(Arc::clone(self).adjust_lanes());
         }
+        let now = Instant::now();
+        self.finish(set.lanes().iter().flat_map(|lane| lane.shrink_to(lane_bytes)).collect(), now);
+        self.relieve(now);
         self.wake();
     }
 
-    /// Moves every row to a new set of lanes, keeping the order of each key: nothing is sent meanwhile.
-    async fn replace_lanes(self: &Arc<Self>, lanes: u16) {
-        let old = self.lanes();
-        for lane in old.lanes() {
-            lane.halt().await;
+    /// Moves rows until there are as many lanes as the options say, which may change again meanwhile.
+    async fn adjust_lanes(self: Arc<Self>) {
+        let _alone = self.moving.lock().await;
+        while usize::from(self.options().lanes) != self.lanes().len() {
+            // all at once: one that hangs must not let the next one take up new work
+            join_all(self.lanes().lanes().iter().map(Lane::halt)).await;
+            if self.services.cut_off.is_cancelled() {
+                return;
+            }
+            self.replace_lanes();
         }
-        let new = Arc::new(LaneSet::new(lanes));
+    }
+
+    /// Moves every row from halted lanes to a new set, keeping the order of each key.
+    fn replace_lanes(self: &Arc<Self>) {
+        let discarding = self.discarding.lock();
+        let old = self.lanes();
+        let new = Arc::new(LaneSet::new(self.options().lanes));
         let mut rows = Vec::new();
         let mut counters = crate::metrics::LaneCounters::default();
         for lane in old.lanes() {
@@ -241,13 +288,21 @@ impl ActionRuntime {
             counters.add(&counted);
         }
         rows.sort_by_key(|row| row.tag.enqueued);
-        new.lane(0).inherit(Vec::new(), Some(&counters));
+        let mut rows_of: Vec<Vec<_>> = (0..new.len()).map(|_| Vec::new()).collect();
         for row in rows {
             let key = row.tag.key_hash;
             let index = if key == 0 { self.next_turn() % new.len() } else { new.index_for(key) };
-            new.lane(index).inherit(vec![row], None);
+            rows_of[index].push(row);
+        }
+        new.lane(0).inherit(Vec::new(), Some(&counters));
+        let mut ended = Vec::new();
+        for (lane, rows) in new.lanes().iter().zip(rows_of) {
+            lane.inherit(rows, None);
+            ended.extend(lane.set_discard(*discarding));
         }
         self.lanes.store(Arc::clone(&new));
+        drop(discarding);
+        self.finish(ended, Instant::now());
         self.start_idle_workers();
     }
 
@@ -299,10 +354,12 @@ impl ActionRuntime {
     }
 
     pub(crate) fn reset_metrics(&self) {
-        for lane in self.lanes().lanes() {
-            lane.reset_counters();
-        }
-        self.rate.reset();
+        // no move to other lanes meanwhile
+        let _discarding = self.discarding.lock();
+        let set = self.lanes();
+        set.lanes().iter().for_each(Lane::reset_counters);
+        // rows that are still there count as matched, but not anew
+        self.rate.reset(set.snapshot().map_or(0, |snapshot| snapshot.counters.matched));
     }
 
     /// To be called every few seconds.
@@ -312,6 +369,9 @@ impl ActionRuntime {
         }
         if let Some(count) = self.losses.take_held_back(now_ms) {
             tracing::warn!(action = %self.id, count, "more rows failed or were dropped");
+        }
+        if let Some(count) = self.fallback_failures.take_held_back(now_ms) {
+            tracing::warn!(action = %self.id, count, "more rows could not be republished by their fallback");
         }
     }
 
@@ -331,10 +391,17 @@ impl ActionRuntime {
             }
             self.log_loss(&ended);
             if ended.row.tag.credit.is_some() && !fallbacks.is_empty() {
-                fallback::run(&self.services, &self.id, &fallbacks, &ended, now);
+                fallback::run(self, &fallbacks, &ended, now);
             }
         }
         credits.flush();
+    }
+
+    /// Logs that a fallback could not republish a row.
+    pub(super) fn log_fallback_failure(&self, error: &RepublishError) {
+        if self.fallback_failures.allows(self.services.clock.now_ms()) {
+            tracing::warn!(action = %self.id, %error, "fallback could not republish");
+        }
     }
 
     fn log_loss(&self, ended: &Ended) {

@@ -13,6 +13,7 @@ use crate::lane::StopReason;
 use crate::object::action::{ActionConfig, FallbackConfig};
 use crate::object::connector::read_identity;
 use crate::object::name::object_id;
+use crate::object::secrets;
 use crate::{ActionMetrics, ActionView, EngineError, ObjectClass, Origin, StatusReport};
 
 const CLASS: ObjectClass = ObjectClass::Action;
@@ -56,6 +57,8 @@ impl Engine {
         if !lenient {
             allowed(def, verdict)?;
         }
+        let mut about = about;
+        secrets::restore_all(&mut about.given, None, &[])?;
         let config = ActionConfig::read(&about.given, def, &kind, &name)?;
         let id = object_id(&kind, &name);
         let mut registry = self.registry.lock();
@@ -84,18 +87,14 @@ impl Engine {
     pub async fn update_action(&self, id: &str, config: Json) -> Result<ActionView, EngineError> {
         {
             let _alone = self.changes.lock().await;
-            self.change_action(id, config, &Origin::Api).await?;
+            self.change_action(id, config, &Origin::Api)?;
         }
         self.wait_for_action(id).await;
         self.action(id).ok_or_else(|| not_found(CLASS, id))
     }
 
-    pub(super) async fn change_action(
-        &self,
-        id: &str,
-        config: Json,
-        origin: &Origin,
-    ) -> Result<(), EngineError> {
+    /// Changes an action, without waiting for anything: a caller that goes away leaves nothing half done.
+    pub(super) fn change_action(&self, id: &str, config: Json, origin: &Origin) -> Result<(), EngineError> {
         self.refuse_when_stopping()?;
         let (runtime, options, before, after, parameters, enabled) = {
             let mut registry = self.registry.lock();
@@ -103,7 +102,8 @@ impl Engine {
             entry.about.require(origin, CLASS, id)?;
             let (kind, name) = (entry.config.kind.clone(), entry.config.name.clone());
             let (def, _) = self.definition(&kind)?;
-            let config = with_identity(config, &kind, &name);
+            let mut config = with_identity(config, &kind, &name);
+            secrets::restore_all(&mut config, Some(&entry.about.given), &[])?;
             let checked = ActionConfig::read(&config, def, &kind, &name)?;
             if *origin == Origin::Api {
                 require_connector(&registry, &checked)?;
@@ -125,7 +125,7 @@ impl Engine {
         if before != after {
             self.disconnect_action(&before, id);
         }
-        runtime.set_options(options).await;
+        runtime.set_options(options);
         switch(&runtime, enabled);
         self.connect_action(&after, &runtime, &parameters);
         Ok(())
@@ -175,6 +175,7 @@ impl Engine {
             entry.runtime.set_stop(Some(StopReason::ResourceNotFound));
             entry.runtime.discard(StopReason::ResourceNotFound);
         }
+        self.registry.lock().forget_slot(id);
         Ok(())
     }
 
@@ -190,7 +191,7 @@ impl Engine {
             entry.about.given.clone()
         };
         set_enable(&mut config, enable);
-        self.change_action(id, config, &Origin::Api).await
+        self.change_action(id, config, &Origin::Api)
     }
 
     /// Checks the action now and answers when it is healthy.
@@ -248,9 +249,11 @@ impl Engine {
     }
 
     fn view_action(&self, id: &str, entry: &ActionEntry, registry: &Registry) -> ActionView {
+        let mut config = entry.config.to_json();
+        secrets::redact(&mut config, &[]);
         ActionView {
             id: id.to_owned(),
-            config: entry.config.to_json(),
+            config,
             origin: entry.about.origin.clone(),
             status: entry.runtime.status().get(),
             node: self.services.node.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::registry::{About, ConnectorEntry};
 use super::supervisor::ConnectorRuntime;
@@ -59,9 +59,7 @@ impl Engine {
             allowed(def, verdict)?;
         }
         let mut about = about;
-        let mut problems = Vec::new();
-        secrets::restore(&mut about.given, None, def.secrets, &mut problems);
-        EngineError::unless_empty(problems)?;
+        secrets::restore_all(&mut about.given, None, def.secrets)?;
         let config = ConnectorConfig::read(&about.given, def, &kind, &name)?;
         let id = object_id(&kind, &name);
         let limit = config.options.start_timeout;
@@ -109,9 +107,7 @@ impl Engine {
         let (kind, name) = (entry.config.kind.clone(), entry.config.name.clone());
         let (def, _) = self.definition(&kind)?;
         let mut config = with_identity(config, &kind, &name);
-        let mut problems = Vec::new();
-        secrets::restore(&mut config, Some(&entry.about.given), def.secrets, &mut problems);
-        EngineError::unless_empty(problems)?;
+        secrets::restore_all(&mut config, Some(&entry.about.given), def.secrets)?;
         let checked = ConnectorConfig::read(&config, def, &kind, &name)?;
         let limit = checked.options.start_timeout;
         if let Some(runtime) = &entry.runtime {
@@ -170,9 +166,11 @@ impl Engine {
     /// When there is none, it is disabled, or still not healthy after its `start_timeout`.
     pub async fn start_connector(&self, id: &str) -> Result<(), EngineError> {
         let (runtime, limit) = self.running_connector(id)?;
+        let begun = Instant::now();
         runtime.set_running(true);
-        runtime.hurry();
-        until_connected(runtime.status(), limit).await
+        // the status of before says nothing about now
+        runtime.look_again(limit).await;
+        until_connected(runtime.status(), limit.saturating_sub(begun.elapsed())).await
     }
 
     /// Stops a connector until it is started again, or the server is.
@@ -239,11 +237,12 @@ impl Engine {
             }
             Some(entry) => {
                 action.set_stop(Some(StopReason::ResourceStopped));
-                action.set_status(status_of(entry));
+                action.set_status_if_enabled(status_of(entry));
             }
             None => {
                 action.set_stop(Some(StopReason::ResourceNotFound));
-                action.set_status(StatusReport::disconnected(format!("connector `{connector}` not found")));
+                let report = StatusReport::disconnected(format!("connector `{connector}` not found"));
+                action.set_status_if_enabled(report);
             }
         }
     }
@@ -291,17 +290,14 @@ pub(super) async fn until_decided(status: &StatusCell, limit: Duration) {
     let _ = timeout(limit, status.wait_for(|report| report.status != Status::Connecting)).await;
 }
 
-/// Waits until the status is `connected`.
+/// Waits until the status is decided, and tells why it is not `connected`.
 pub(super) async fn until_connected(status: &StatusCell, limit: Duration) -> Result<(), EngineError> {
-    let mut changes = status.watch();
-    let connected = timeout(limit, changes.wait_for(StatusReport::is_connected)).await;
-    match connected {
-        Ok(Ok(_)) => Ok(()),
-        _ => {
-            let reason = status.get().reason;
-            let reason = if reason.is_empty() { "not connected in time".to_owned() } else { reason };
-            Err(EngineError::Unhealthy { reason })
-        }
+    until_decided(status, limit).await;
+    let StatusReport { status, reason } = status.get();
+    match status {
+        Status::Connected => Ok(()),
+        _ if reason.is_empty() => Err(EngineError::Unhealthy { reason: "not connected in time".to_owned() }),
+        _ => Err(EngineError::Unhealthy { reason }),
     }
 }
 

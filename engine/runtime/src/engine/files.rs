@@ -52,7 +52,7 @@ impl Engine {
                         object: format!("{class} {id}"),
                         error: EngineError::AlreadyExists { class, id },
                     }),
-                    _ => self.apply(object, &mut report).await,
+                    _ => self.apply(object, &mut report),
                 }
             }
         }
@@ -104,7 +104,7 @@ impl Engine {
             .collect()
     }
 
-    async fn apply(&self, object: &FileObject, report: &mut SyncReport) {
+    fn apply(&self, object: &FileObject, report: &mut SyncReport) {
         let origin = Origin::File(object.path.clone());
         let class = object.class;
         let (id, result) = match id_of(object) {
@@ -119,7 +119,7 @@ impl Engine {
                         return;
                     }
                     Some(_) => {
-                        let changed = self.change(class, &id, object.config.clone(), &origin).await;
+                        let changed = self.change(class, &id, object.config.clone(), &origin);
                         (id, changed.map(|()| &mut report.updated))
                     }
                     None => {
@@ -139,16 +139,10 @@ impl Engine {
         }
     }
 
-    async fn change(
-        &self,
-        class: ObjectClass,
-        id: &str,
-        config: Json,
-        origin: &Origin,
-    ) -> Result<(), EngineError> {
+    fn change(&self, class: ObjectClass, id: &str, config: Json, origin: &Origin) -> Result<(), EngineError> {
         match class {
             ObjectClass::Connector => self.change_connector(id, config, origin).map(|_| ()),
-            ObjectClass::Action => self.change_action(id, config, origin).await,
+            ObjectClass::Action => self.change_action(id, config, origin),
             ObjectClass::Rule => self.change_rule(id, config, origin),
         }
     }

@@ -27,8 +27,8 @@ use crate::rule::{Environment, Rules};
 use crate::services::Services;
 use crate::{EditionVerdict, EngineConfig, EngineError, ObjectClass};
 
-/// An object declared in a file.
-#[derive(Clone, Debug, PartialEq)]
+/// An object declared in a file, with its secrets: they are not printed.
+#[derive(Clone, PartialEq)]
 pub struct FileObject {
     /// What it is.
     pub class: ObjectClass,
@@ -36,6 +36,15 @@ pub struct FileObject {
     pub config: Json,
     /// The file.
     pub path: PathBuf,
+}
+
+impl std::fmt::Debug for FileObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileObject")
+            .field("class", &self.class)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a reload of the files changed.
@@ -137,8 +146,8 @@ impl Engine {
 
     /// Refuses new work, drains the lanes within `drain_limit`, stops every connector and joins every task.
     pub async fn shutdown(&self, drain_limit: Duration) -> ShutdownReport {
-        let _alone = self.changes.lock().await;
         self.services.begin_draining();
+        let _alone = self.changes.lock().await;
         let actions: Vec<_> =
             self.registry.lock().actions.values().map(|entry| Arc::clone(&entry.runtime)).collect();
         actions.iter().for_each(|action| action.wake());
@@ -152,11 +161,6 @@ impl Engine {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         }
-        let left: Vec<_> = actions
-            .iter()
-            .map(|action| (action.id().to_string(), action.rows()))
-            .filter(|(_, rows)| *rows > 0)
-            .collect();
         self.services.cut_off.cancel();
         let connectors: Vec<_> =
             self.registry.lock().connectors.values().filter_map(|entry| entry.runtime.clone()).collect();
@@ -165,6 +169,12 @@ impl Engine {
         if tokio::time::timeout(END_LIMIT, self.services.tasks.wait()).await.is_err() {
             warn!(tasks = self.services.tasks.len(), "tasks of the engine did not end in time");
         }
+        // only now: until its task had ended, a lane could still settle rows or give them to a fallback
+        let left: Vec<_> = actions
+            .iter()
+            .map(|action| (action.id().to_string(), action.rows()))
+            .filter(|(_, rows)| *rows > 0)
+            .collect();
         ShutdownReport { drained: left.is_empty(), left }
     }
 

@@ -93,6 +93,14 @@ impl Registry {
         Arc::clone(slot)
     }
 
+    /// Gives up the place of an action that is gone, unless a rule or a fallback still names it.
+    pub(super) fn forget_slot(&mut self, action: &str) {
+        let unused = |slot: &Arc<ActionSlot>| Arc::strong_count(slot) == 1 && slot.action().is_none();
+        if self.slots.get(action).is_some_and(unused) {
+            self.slots.remove(action);
+        }
+    }
+
     /// Names of the actions on a connector.
     pub(super) fn actions_of(&self, connector: &str) -> Vec<String> {
         let on_it = self.actions.values().filter(|entry| entry.config.connector_id() == connector);
@@ -127,6 +135,10 @@ impl Registry {
             let held_back = entry.runtime.as_ref().and_then(|rule| rule.exceptions.take_held_back(now_ms));
             if let Some(count) = held_back {
                 tracing::warn!(rule = id, count, "the rule failed again");
+            }
+            let held_back = entry.runtime.as_ref().and_then(|rule| rule.loops.take_held_back(now_ms));
+            if let Some(count) = held_back {
+                tracing::warn!(rule = id, count, "republish failed again");
             }
         }
     }

@@ -198,7 +198,7 @@ impl Engine {
         let registry = self.registry.lock();
         let entry = registry.rules.get(id).ok_or_else(|| not_found(CLASS, id))?;
         RuleCounters::reset(&entry.counters);
-        entry.rate.reset();
+        entry.rate.reset(0);
         Ok(())
     }
 

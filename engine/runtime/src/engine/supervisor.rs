@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use crate::status::StatusCell;
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest wait for a connector to stop.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connector at work, owned by one task.
 pub(super) struct ConnectorRuntime {
@@ -39,6 +39,8 @@ pub(super) struct ConnectorRuntime {
     wake: Notify,
     /// What is wanted changed: a start or a check under way is of no use any more.
     changed: Notify,
+    /// How many times the target was looked at.
+    looks: watch::Sender<u64>,
     end: CancellationToken,
     services: Arc<Services>,
 }
@@ -96,6 +98,7 @@ impl ConnectorRuntime {
             }),
             wake: Notify::new(),
             changed: Notify::new(),
+            looks: watch::Sender::new(0),
             end: CancellationToken::new(),
             services: Arc::clone(services),
         });
@@ -141,6 +144,13 @@ impl ConnectorRuntime {
         self.wake.notify_one();
     }
 
+    /// Tries to connect, or checks, at once; waits until that is done or joins what is under way, up to `limit`.
+    pub(super) async fn look_again(&self, limit: Duration) {
+        let mut looks = self.looks.subscribe();
+        self.hurry();
+        let _ = timeout(limit, looks.changed()).await;
+    }
+
     /// Tries to connect, or checks, at once.
     pub(super) fn hurry(&self) {
         self.gate.hurry(Instant::now());
@@ -163,9 +173,7 @@ impl ConnectorRuntime {
             false => (Some(StopReason::ResourceStopped), StatusReport::stopped()),
         };
         runtime.set_stop(stop);
-        if runtime.is_enabled() {
-            runtime.set_status(report);
-        }
+        runtime.set_status_if_enabled(report);
         runtime.set_gate(Arc::clone(&self.gate));
         self.wake.notify_one();
     }
@@ -250,7 +258,9 @@ impl ConnectorRuntime {
                 }
             }
         };
-        if !self.announce(version, &report) {
+        let current_still = self.announce(version, &report);
+        self.looks.send_modify(|looks| *looks += 1);
+        if !current_still {
             return;
         }
         if let Some((connector, _)) = &current.connector
@@ -441,7 +451,7 @@ pub(super) fn report_of(health: Health) -> StatusReport {
 }
 
 /// A check that ends. Its error says why there was no answer.
-async fn checked(limit: Duration, check: impl Future<Output = Health>) -> Result<Health, String> {
+pub(super) async fn checked(limit: Duration, check: impl Future<Output = Health>) -> Result<Health, String> {
     match timeout(limit, guarded(check)).await {
         Ok(Some(health)) => Ok(health),
         Ok(None) => Err("the connector panicked when it was checked".to_owned()),
@@ -450,7 +460,7 @@ async fn checked(limit: Duration, check: impl Future<Output = Health>) -> Result
 }
 
 /// What a connector answers; none when it panicked.
-async fn guarded<T>(call: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn guarded<T>(call: impl Future<Output = T>) -> Option<T> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(answer) => Some(answer),
         Err(_) => {

@@ -225,6 +225,17 @@ impl Lane {
         ended
     }
 
+    /// Drops the oldest waiting rows until those that stay have at most `bytes`; returns the rows.
+    pub(crate) fn shrink_to(&self, bytes: u64) -> Vec<Ended> {
+        let mut guard = self.state.lock();
+        let mut ended = Vec::new();
+        while guard.queue.waiting_bytes() > bytes {
+            let Some(dropped) = guard.drop_oldest() else { break };
+            ended.push(dropped);
+        }
+        ended
+    }
+
     /// When the oldest waiting row came.
     pub(crate) fn oldest_waiting(&self) -> Option<Instant> {
         self.state.lock().queue.peek(Sequence::default()).map(|(_, row)| row.tag.enqueued)
@@ -249,11 +260,11 @@ impl Lane {
 
     /// Counters and gauges; none when the lane was replaced.
     pub(crate) fn snapshot(&self) -> Option<LaneSnapshot> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if state.closed {
             return None;
         }
-        let oldest = state.queue.peek(Sequence::default()).map(|(_, row)| row.tag.enqueued);
+        let oldest = state.queue.oldest();
         Some(LaneSnapshot {
             counters: state.counters,
             queuing: state.queue.waiting() as u64,

@@ -56,9 +56,9 @@ impl RateMeter {
         }
     }
 
-    /// Forgets every reading.
-    pub(crate) fn reset(&self) {
-        *self.0.lock() = Readings::default();
+    /// Forgets every reading; the counter stands at `total`.
+    pub(crate) fn reset(&self, total: u64) {
+        *self.0.lock() = Readings { last_total: total, ..Readings::default() };
     }
 }
 
@@ -75,5 +75,8 @@ mod tests {
         assert_eq!((rates.current, rates.max, rates.last_5m), (2.0, 10.0, 6.0));
         meter.tick(5);
         assert_eq!(meter.rates().current, 1.0, "a reset is not a negative rate");
+        meter.reset(3);
+        meter.tick(3);
+        assert_eq!(meter.rates().max, 0.0, "what was counted before is not counted anew");
     }
 }

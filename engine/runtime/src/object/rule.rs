@@ -118,14 +118,10 @@ impl RuleConfig {
 
     /// The ids of the actions, each once.
     pub(crate) fn action_ids(&self) -> impl Iterator<Item = &str> {
-        let ids = self.actions.iter().enumerate().filter_map(|(index, output)| match output {
-            OutputConfig::Action(id) => Some((index, id.as_str())),
+        self.actions.iter().filter_map(|output| match output {
+            OutputConfig::Action(id) => Some(id.as_str()),
             _ => None,
-        });
-        ids.filter(|(index, id)| {
-            !self.actions[..*index].iter().any(|before| matches!(before, OutputConfig::Action(b) if b == id))
         })
-        .map(|(_, id)| id)
     }
 
     /// Takes an action out of the list.
@@ -148,7 +144,11 @@ fn read_outputs(value: &Json, problems: &mut Vec<ConfigProblem>) -> Vec<OutputCo
         match item {
             Json::String(id) => match id.split_once(':') {
                 Some((kind, name)) if !kind.is_empty() && !name.is_empty() => {
-                    outputs.push(OutputConfig::Action(id.clone()));
+                    // named twice, it gets each row once: both would have the same delivery id
+                    let output = OutputConfig::Action(id.clone());
+                    if !outputs.contains(&output) {
+                        outputs.push(output);
+                    }
                 }
                 _ => problems.push(ConfigProblem::new(path, format!("expected `<type>:<name>`, got `{id}`"))),
             },

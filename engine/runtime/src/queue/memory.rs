@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use super::{Queue, QueuedRow, Sequence};
 
 /// Slots that are gone are cut out when there are more of them than this and than half of all.
@@ -34,7 +36,8 @@ struct Slot {
 )]
 enum State {
     Waiting(QueuedRow),
-    Leased,
+    /// The row came at that time.
+    Leased(Instant),
     Gone,
 }
 
@@ -92,13 +95,14 @@ impl Queue for MemoryQueue {
         }
         match &slot.state {
             State::Waiting(row) => Some((slot.sequence, row)),
-            State::Leased | State::Gone => None,
+            State::Leased(_) | State::Gone => None,
         }
     }
 
     fn lease(&mut self, at: Sequence) -> Option<QueuedRow> {
         let slot = self.slot_at(at).filter(|slot| matches!(slot.state, State::Waiting(_)))?;
-        let State::Waiting(row) = std::mem::replace(&mut slot.state, State::Leased) else { return None };
+        let State::Waiting(row) = std::mem::replace(&mut slot.state, State::Gone) else { return None };
+        slot.state = State::Leased(row.tag.enqueued);
         self.waiting -= 1;
         self.waiting_bytes -= row.tag.bytes;
         self.leased += 1;
@@ -108,7 +112,7 @@ impl Queue for MemoryQueue {
     fn restore(&mut self, at: Sequence, row: QueuedRow) {
         let bytes = row.tag.bytes;
         let slot = self.slot_at(at).expect("a leased row keeps its slot until it is settled");
-        debug_assert!(matches!(slot.state, State::Leased));
+        debug_assert!(matches!(slot.state, State::Leased(_)));
         slot.state = State::Waiting(row);
         self.leased -= 1;
         self.waiting += 1;
@@ -118,7 +122,7 @@ impl Queue for MemoryQueue {
 
     fn settle(&mut self, at: Sequence) {
         let slot = self.slot_at(at).expect("a leased row keeps its slot until it is settled");
-        debug_assert!(matches!(slot.state, State::Leased));
+        debug_assert!(matches!(slot.state, State::Leased(_)));
         slot.state = State::Gone;
         self.leased -= 1;
         self.cut();
@@ -135,6 +139,15 @@ impl Queue for MemoryQueue {
     fn leased(&self) -> usize {
         self.leased
     }
+
+    fn oldest(&self) -> Option<Instant> {
+        // the first slot is never gone: settling cuts those
+        self.slots.front().and_then(|slot| match &slot.state {
+            State::Waiting(row) => Some(row.tag.enqueued),
+            State::Leased(since) => Some(*since),
+            State::Gone => None,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +158,6 @@ mod tests {
     use connectors_api::Delivery;
     use engine_event::{Row, Text};
     use proptest::prelude::*;
-    use tokio::time::Instant;
 
     use super::super::{Obligation, RowTag};
     use super::*;
@@ -263,6 +275,7 @@ mod tests {
             apply(queue, &mut model, step);
             assert_eq!(queue.waiting(), model.waiting.len());
             assert_eq!(queue.leased(), model.leased.len());
+            assert_eq!(queue.oldest().is_some(), queue.waiting() + queue.leased() > 0);
             assert_eq!(queue.waiting_bytes(), model.waiting.values().map(|(_, bytes)| bytes).sum::<u64>());
         }
     }

@@ -3,6 +3,8 @@
 mod memory;
 mod row;
 
+use tokio::time::Instant;
+
 pub(crate) use memory::MemoryQueue;
 pub(crate) use row::{Obligation, QueuedRow, RowTag};
 
@@ -44,4 +46,7 @@ pub(crate) trait Queue: Send {
 
     /// Number of leased rows.
     fn leased(&self) -> usize;
+
+    /// When the oldest row came, be it waiting or leased.
+    fn oldest(&self) -> Option<Instant>;
 }

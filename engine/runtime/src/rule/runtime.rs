@@ -25,7 +25,7 @@ pub(crate) enum Output {
 
 impl Output {
     pub(crate) fn action(slot: Arc<ActionSlot>, rule_id: &str) -> Self {
-        let id_seed = id_seed(rule_id, slot.id());
+        let id_seed = id_seed([rule_id, slot.id()]);
         Self::Action { slot, id_seed }
     }
 }
