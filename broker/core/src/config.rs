@@ -29,6 +29,10 @@ pub struct BrokerConfig {
     pub ignore_loop_deliver: bool,
     /// Keep alive in seconds imposed on every client of 5.0. Default none.
     pub server_keep_alive_s: Option<u16>,
+    /// Shortest keep alive in seconds of a client of 5.0; a shorter one is raised. Default 0.
+    pub min_keep_alive_s: u16,
+    /// Longest keep alive in seconds of a client of 5.0; a longer one, and none, is lowered. Default no limit.
+    pub max_keep_alive_s: Option<u16>,
     /// A connection ends after this many thousandths of its keep alive without a packet. Default 1500.
     pub keep_alive_multiplier_permille: u32,
     /// Seconds that a session of MQTT 3 with Clean Session 0 outlives its connection. Default 2 hours.
@@ -83,6 +87,8 @@ impl Default for BrokerConfig {
             shared_subscription: true,
             ignore_loop_deliver: false,
             server_keep_alive_s: None,
+            min_keep_alive_s: 0,
+            max_keep_alive_s: None,
             keep_alive_multiplier_permille: 1500,
             session_expiry_interval_s: 2 * 60 * 60,
             max_session_expiry_interval_s: 7 * 24 * 60 * 60,
@@ -106,6 +112,19 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
+    /// Returns the keep alive that a client of 5.0 is told instead of its own.
+    pub(crate) fn imposed_keep_alive_s(&self, asked_s: u16) -> Option<u16> {
+        if self.server_keep_alive_s.is_some() {
+            return self.server_keep_alive_s;
+        }
+        let raised_s = if asked_s == 0 { 0 } else { asked_s.max(self.min_keep_alive_s) };
+        let bounded_s = match self.max_keep_alive_s {
+            Some(max_s) if raised_s == 0 || raised_s > max_s => max_s,
+            _ => raised_s,
+        };
+        (bounded_s != asked_s).then_some(bounded_s)
+    }
+
     /// Brings values that would break the protocol into their range.
     #[must_use]
     pub(crate) fn clamped(mut self) -> Self {

@@ -1,6 +1,6 @@
 //! Retained messages: the last one of each topic.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use broker_codec::Publish;
@@ -28,6 +28,30 @@ pub(crate) struct RetainedStore {
 struct Tree {
     root: Node,
     count: usize,
+    /// The topics of messages that expire, by time, so that looking for them costs nothing while none does.
+    expiring: BTreeSet<(i64, Box<str>)>,
+}
+
+impl Tree {
+    fn note_expiry(&mut self, message: &Retained) {
+        if message.expires_at_ms != i64::MAX {
+            self.expiring.insert((message.expires_at_ms, message.publish.topic().into()));
+        }
+    }
+
+    fn forget_expiry(&mut self, message: &Retained) {
+        if message.expires_at_ms != i64::MAX {
+            self.expiring.remove(&(message.expires_at_ms, message.publish.topic().into()));
+        }
+    }
+
+    fn remove(&mut self, topic: &str) -> bool {
+        let levels: Vec<&str> = topic.split('/').collect();
+        let Some(removed) = self.root.remove(&levels) else { return false };
+        self.count -= 1;
+        self.forget_expiry(&removed);
+        true
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,19 +85,17 @@ impl RetainedStore {
             }
             node = node.children.get_mut(level).expect("it was just put there");
         }
-        if node.message.replace(Arc::clone(&message)).is_none() {
-            tree.count += 1;
+        match node.message.replace(Arc::clone(&message)) {
+            Some(old) => tree.forget_expiry(&old),
+            None => tree.count += 1,
         }
+        tree.note_expiry(&message);
         Stored::Done
     }
 
     /// Forgets the message of a topic and says whether there was one.
     pub(crate) fn remove(&self, topic: &str) -> bool {
-        let mut tree = self.tree.write();
-        let levels: Vec<&str> = topic.split('/').collect();
-        let removed = tree.root.remove(&levels);
-        tree.count -= usize::from(removed);
-        removed
+        self.tree.write().remove(topic)
     }
 
     /// Returns the message of a topic.
@@ -91,18 +113,19 @@ impl RetainedStore {
 
     /// Forgets the messages that have expired and returns their number.
     pub(crate) fn purge(&self, now_ms: i64) -> usize {
-        let mut expired = Vec::new();
-        self.tree.read().root.each(&mut |message| {
-            if message.expires_at_ms <= now_ms {
-                expired.push(message.publish.topic().to_owned());
+        /// So many at a time, so that publishers and subscribers get in between.
+        const BATCH: usize = 256;
+        let mut removed = 0;
+        loop {
+            let mut tree = self.tree.write();
+            for _ in 0..BATCH {
+                if tree.expiring.first().is_none_or(|(at_ms, _)| *at_ms > now_ms) {
+                    return removed;
+                }
+                let Some((_, topic)) = tree.expiring.pop_first() else { return removed };
+                removed += usize::from(tree.remove(&topic));
             }
-        });
-        expired.iter().filter(|topic| self.remove_expired(topic, now_ms)).count()
-    }
-
-    fn remove_expired(&self, topic: &str, now_ms: i64) -> bool {
-        let still = self.get(topic).is_some_and(|message| message.expires_at_ms <= now_ms);
-        still && self.remove(topic)
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,9 +143,9 @@ impl Node {
         node.message.as_ref()
     }
 
-    fn remove(&mut self, levels: &[&str]) -> bool {
-        let [level, rest @ ..] = levels else { return self.message.take().is_some() };
-        let Some(child) = self.children.get_mut(*level) else { return false };
+    fn remove(&mut self, levels: &[&str]) -> Option<Arc<Retained>> {
+        let [level, rest @ ..] = levels else { return self.message.take() };
+        let child = self.children.get_mut(*level)?;
         let removed = child.remove(rest);
         if child.message.is_none() && child.children.is_empty() {
             self.children.remove(*level);
@@ -131,11 +154,6 @@ impl Node {
             }
         }
         removed
-    }
-
-    fn each(&self, visit: &mut impl FnMut(&Arc<Retained>)) {
-        self.message.iter().for_each(&mut *visit);
-        self.children.values().for_each(|child| child.each(visit));
     }
 
     fn collect(&self, levels: &[&str], top: bool, limit: usize, found: &mut Vec<Arc<Retained>>) {
@@ -218,6 +236,23 @@ mod tests {
             prop_assert_eq!(store.len(), 0);
             prop_assert!(store.tree.read().root.children.is_empty());
         }
+    }
+
+    #[test]
+    fn what_expires_is_forgotten_and_nothing_else() {
+        let store = RetainedStore::default();
+        for (topic, expires_at_ms) in [("a", 10), ("b", 20), ("c", i64::MAX), ("d", 10), ("a", 30), ("b", 10)]
+        {
+            store.store(Retained { expires_at_ms, ..retained(topic) }, 0);
+        }
+        store.remove("d");
+        assert_eq!(store.tree.read().expiring.len(), 2);
+        assert_eq!(store.purge(9), 0);
+        assert_eq!(store.purge(10), 1); // b
+        assert_eq!(store.purge(29), 0);
+        assert_eq!(store.purge(30), 1); // a
+        assert_eq!(store.purge(i64::MAX - 1), 0);
+        assert_eq!(store.len(), 1);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A broker without rules or a management API, for conformance suites and load tests.
 //!
-//! `broker [--listen ADDR:PORT] [--workers N] [--max-inflight N] [--max-queue N] [--server-keep-alive SECONDS]
+//! `broker [--listen ADDR:PORT] [--workers N] [--max-inflight N] [--max-queue N] [--max-keep-alive SECONDS]
 //! [--deny FILTER]`
 //!
-//! Eclipse's `paho.mqtt.testing` wants `--server-keep-alive 60` and `--deny test/nosubscribe`.
+//! Eclipse's `paho.mqtt.testing` wants `--max-keep-alive 60` and `--deny test/nosubscribe`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--workers" => workers = value.parse()?,
             "--max-inflight" => config.max_inflight = value.parse()?,
             "--max-queue" => config.max_queue_len = value.parse()?,
-            "--server-keep-alive" => config.server_keep_alive_s = Some(value.parse()?),
+            "--max-keep-alive" => config.max_keep_alive_s = Some(value.parse()?),
             "--deny" => denied = value,
             _ => return Err(format!("unknown option {option}").into()),
         }

@@ -162,6 +162,7 @@ impl Connection {
             Version::V3 | Version::V4 => config.session_expiry_interval_s,
         };
         let topic_alias_maximum = connect.properties.as_ref().topic_alias_maximum().unwrap_or(0);
+        let imposed_keep_alive_s = self.imposed_keep_alive_s(&connect);
         let profile = Arc::new(self.profile(endpoints, &connect, identity, context));
         let opened = self.broker.open(
             Opening {
@@ -180,7 +181,7 @@ impl Connection {
         if profile.version() == Version::V5 {
             let assigned = assigned.then(|| opened.session.client_id().clone());
             let expiry = (expiry_interval_s != requested_expiry_s).then_some(expiry_interval_s);
-            properties = self.capabilities(assigned.as_ref(), expiry);
+            properties = self.capabilities(assigned.as_ref(), expiry, imposed_keep_alive_s);
         }
         self.phase = Phase::Open(Box::new(Open {
             session: opened.session,
@@ -205,6 +206,12 @@ impl Connection {
         Flow::Continue
     }
 
+    /// The keep alive that the client is told instead of its own; only 5.0 has a way to tell.
+    fn imposed_keep_alive_s(&self, connect: &Connect) -> Option<u16> {
+        let config = self.broker.config();
+        (connect.version == Version::V5).then(|| config.imposed_keep_alive_s(connect.keep_alive_s)).flatten()
+    }
+
     fn profile(
         &self,
         endpoints: Endpoints,
@@ -213,8 +220,7 @@ impl Connection {
         context: &Context,
     ) -> Profile {
         let properties = connect.properties.as_ref();
-        let imposed_keep_alive_s =
-            self.broker.config().server_keep_alive_s.filter(|_| connect.version == Version::V5);
+        let imposed_keep_alive_s = self.imposed_keep_alive_s(connect);
         Profile {
             number: self.broker.next_connection_number(),
             username: connect.username.as_deref().map(Text::from),
@@ -236,7 +242,12 @@ impl Connection {
     }
 
     /// What the CONNACK says about the broker.
-    fn capabilities(&self, assigned: Option<&Text>, expiry_interval_s: Option<u32>) -> Properties {
+    fn capabilities(
+        &self,
+        assigned: Option<&Text>,
+        expiry_interval_s: Option<u32>,
+        keep_alive_s: Option<u16>,
+    ) -> Properties {
         let config = self.broker.config();
         let assigned = assigned.and_then(Text::as_str);
         let list = [
@@ -249,7 +260,7 @@ impl Connection {
             Some(Property::TopicAliasMaximum(config.max_topic_alias)),
             (!config.wildcard_subscription).then_some(Property::WildcardSubscriptionAvailable(false)),
             (!config.shared_subscription).then_some(Property::SharedSubscriptionAvailable(false)),
-            config.server_keep_alive_s.map(Property::ServerKeepAlive),
+            keep_alive_s.map(Property::ServerKeepAlive),
         ];
         let mut properties = Properties::new();
         for property in list.into_iter().flatten() {

@@ -48,6 +48,30 @@ fn what_the_connack_says() {
 }
 
 #[test]
+fn keep_alive_within_bounds() {
+    // [MQTT-3.2.2-21] [MQTT-3.2.2-22] [MQTT-3.1.2-22]
+    let bounds = BrokerConfig { min_keep_alive_s: 10, max_keep_alive_s: Some(60), ..BrokerConfig::default() };
+    for (version, asked_s, told_s, in_force_s) in [
+        (Version::V5, 30, None, 30),
+        (Version::V5, 10, None, 10),
+        (Version::V5, 5, Some(10), 10),
+        (Version::V5, 120, Some(60), 60),
+        (Version::V5, 0, Some(60), 60),
+        (Version::V4, 5, None, 5), // cannot be told
+        (Version::V4, 120, None, 120),
+    ] {
+        let mut bench = Bench::with(bounds.clone());
+        let (client, connack) = bench.connect(Connect { version, keep_alive_s: asked_s, ..connect("c") });
+        assert_eq!(connack.properties.as_ref().server_keep_alive(), told_s, "{version} {asked_s}");
+        assert_eq!(client.connection.silence_limit_ms(), Some(in_force_s * 1500), "{version} {asked_s}");
+    }
+    let mut bench = Bench::with(BrokerConfig { max_keep_alive_s: None, ..bounds });
+    let (client, connack) = bench.connect(connect("c"));
+    assert_eq!(connack.properties.as_ref().server_keep_alive(), None);
+    assert_eq!(client.connection.silence_limit_ms(), None, "no keep alive is longer than any");
+}
+
+#[test]
 fn a_will_that_we_do_not_support() {
     // [MQTT-3.2.2-12] [MQTT-3.2.2-13]
     let config =

@@ -4,6 +4,7 @@
 //! proves.
 
 mod alias;
+mod anything;
 mod connect;
 mod delivery;
 mod publish;
