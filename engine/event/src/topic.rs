@@ -3,15 +3,17 @@
 /// Tells whether `filter` matches the topic name `name`.
 ///
 /// `#` also matches its parent level; a filter that begins with a wildcard does not match a name that begins
-/// with `$`. Neither side is checked for validity.
+/// with `$`; one with `#` before its last level matches nothing. Neither side is checked further.
 pub fn matches(filter: &[u8], name: &[u8]) -> bool {
     if name.first() == Some(&b'$') && matches!(filter.first(), Some(b'+' | b'#')) {
         return false;
     }
     let mut names = name.split(|byte| *byte == b'/');
-    for level in filter.split(|byte| *byte == b'/') {
+    let mut levels = filter.split(|byte| *byte == b'/');
+    while let Some(level) = levels.next() {
         match (level, names.next()) {
-            (b"#", _) => return true,
+            // anywhere else it makes a filter that matches nothing
+            (b"#", _) => return levels.next().is_none(),
             (_, None) => return false,
             (b"+", Some(_)) => {}
             (level, Some(name)) if level == name => {}
@@ -55,6 +57,8 @@ mod tests {
             ("a", "a/b", false),
             ("a/#", "a", true),
             ("a/#", "a/b/c", true),
+            ("a/#/c", "a/b/c", false),
+            ("#/a", "a", false),
             ("#", "a", true),
             ("#", "/", true),
             ("+", "a", true),
