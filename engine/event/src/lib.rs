@@ -34,5 +34,5 @@ pub use seams::{
 };
 pub use template::{Missing, Segment, Step, Template, TemplateError, lookup};
 pub use text::Text;
-pub use text_form::{float_text, write_text_form};
+pub use text_form::{decimal_text, float_text, write_text_form};
 pub use value::{Map, Row, Value};

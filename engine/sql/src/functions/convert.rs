@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use engine_event::{Map, Text, Value, decode_json, write_text_form};
+use engine_event::{Map, Text, Value, decimal_text, decode_json, write_text_form};
 use num_bigint::BigInt;
 use num_traits::ToPrimitive as _;
 
@@ -107,12 +107,13 @@ const FLOAT: FunctionDef = FunctionDef {
     name: "float",
     args: &[Arg::any("x"), Arg::int("decimals").optional()],
     returns: Type::Float,
-    summary: "A float from a number or a text of one, rounded to `decimals` (1 to 253) when given. A text may have an \
+    summary: "A float from a number or a text of one, rounded to `decimals` (1 to 253, halves away from zero) when given. A text may have an \
               exponent only after a fraction. Fails on booleans, other texts and types.",
     examples: &[
         Example::new("float('2')", "2.0"),
         Example::new("float('1.5e3')", "1500.0"),
         Example::new("float(3.14159, 2)", "3.14"),
+        Example::new("float(-0.25, 1)", "-0.3"),
         Example::fails("float('1e3')"),
         Example::fails("float(true)"),
         Example::fails("float(1.5, 0)"),
@@ -125,7 +126,7 @@ const FLOAT: FunctionDef = FunctionDef {
         }
         match args.size(1)? {
             decimals @ 1..=DECIMALS_MAX => {
-                Ok(Value::Float(format!("{value:.decimals$}").parse().unwrap_or(value)))
+                Ok(Value::Float(decimal_text(value, decimals).parse().unwrap_or(value)))
             }
             _ => Err(args.wrong(1, "an integer from 1 to 253")),
         }
@@ -137,10 +138,11 @@ const FLOAT2STR: FunctionDef = FunctionDef {
     args: &[Arg::number("x"), Arg::int("decimals")],
     returns: Type::Text,
     summary: "A number as text with at most `decimals` (0 to 253) decimals; zeros at the end are cut, one decimal \
-              stays. Fails on anything but a number.",
+              stays; halves are rounded away from zero. Fails on anything but a number.",
     examples: &[
         Example::new("float2str(20.2, 20)", "'20.19999999999999928946'"),
         Example::new("float2str(20.2, 1)", "'20.2'"),
+        Example::new("float2str(20.25, 1)", "'20.3'"),
         Example::new("float2str(20.2, 0)", "'20'"),
         Example::new("float2str(3, 2)", "'3.0'"),
         Example::fails("float2str('3', 2)"),
@@ -152,7 +154,7 @@ const FLOAT2STR: FunctionDef = FunctionDef {
         if decimals > DECIMALS_MAX {
             return Err(args.wrong(1, "an integer from 0 to 253"));
         }
-        Ok(Value::from(compact(format!("{value:.decimals$}"))))
+        Ok(Value::from(compact(decimal_text(value, decimals))))
     },
 };
 

@@ -3,7 +3,7 @@
 //! A directive is `~F.P.PadMC`: width F (negative: fill on the right), precision P, fill character Pad, modifier M
 //! (`t` or `l`, which change nothing here) and a letter C. `*` takes F or P from the arguments.
 
-use engine_event::{Text, Value};
+use engine_event::{Text, Value, decimal_text};
 use num_bigint::BigInt;
 
 use crate::EvalError;
@@ -29,6 +29,7 @@ const SPRINTF: FunctionDef = FunctionDef {
     examples: &[
         Example::new("sprintf('~s-~b', 'a', 7)", "'a-7'"),
         Example::new("sprintf('~.2f', 3.14159)", "'3.14'"),
+        Example::new("sprintf('~.1f', 0.25)", "'0.3'"),
         Example::new("sprintf('~3..0b', 7)", "'007'"),
         Example::new("sprintf('~3..0b', 12345)", "'***'"),
         Example::new("sprintf('~.16B|~.2b', 255, 5)", "'FF|101'"),
@@ -219,10 +220,10 @@ impl<'a> Formatter<'a> {
         let plain = directive.letter == b'f'
             || (directive.letter == b'g' && (value == 0.0 || (0.1..10_000.0).contains(&value.abs())));
         let digits = if plain && directive.letter == b'f' {
-            format!("{value:.precision$}")
+            decimal_text(value, precision)
         } else if plain {
             let whole_digits = value.abs().max(1.0).log10().floor() as usize + 1; // at most 4
-            format!("{value:.decimals$}", decimals = precision.saturating_sub(whole_digits).max(1))
+            decimal_text(value, precision.saturating_sub(whole_digits).max(1))
         } else {
             let text = format!("{value:.decimals$e}", decimals = precision - 1);
             match text.split_once("e-") {

@@ -1,6 +1,6 @@
 //! Maps (reference, section 14.6).
 
-use engine_event::{Map, Text, Value, decode_json};
+use engine_event::{Map, Text, Value, decimal_text, decode_json};
 
 use crate::EvalError;
 
@@ -251,7 +251,7 @@ fn collect(map: &Map, make: impl Fn(&Text, &Value) -> Value) -> Value {
 fn redis_argument(value: &Value) -> Option<Text> {
     match value {
         Value::Float(value) => {
-            let digits = format!("{value:.6}");
+            let digits = decimal_text(*value, 6);
             let digits = digits.trim_end_matches('0');
             Some(if digits.ends_with('.') { format!("{digits}0") } else { digits.to_owned() }.into())
         }
