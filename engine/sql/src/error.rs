@@ -84,6 +84,14 @@ pub enum EvalError {
         /// The operator as it is written.
         operator: &'static str,
     },
+    /// A text or an integer that is larger than any rule needs.
+    #[error("`{operator}`: the result is larger than {limit}")]
+    ResultLimit {
+        /// The operator as it is written.
+        operator: &'static str,
+        /// The limit in words.
+        limit: &'static str,
+    },
     /// A condition gave something other than a boolean.
     #[error("a condition must give a boolean, found {found}")]
     NotBoolean {

@@ -8,6 +8,13 @@ use crate::EvalError;
 use crate::error::describe;
 use crate::syntax::Op;
 
+/// Bytes of a text that a rule makes: it runs where clients are served, and a few fields that each double the one before
+/// would take all memory.
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// Bits of an integer that a rule makes; multiplying larger ones takes too long.
+const INTEGER_BITS_MAX: u64 = 1 << 16;
+
 /// Two numbers of one kind.
 enum Pair {
     Small(i64, i64),
@@ -18,9 +25,9 @@ enum Pair {
 /// Applies `+ - * / div mod ||`.
 pub(crate) fn arithmetic(op: Op, left: &Value, right: &Value) -> Result<Value, EvalError> {
     match op {
-        Op::Concat => Ok(concat(left, right)),
+        Op::Concat => concat(op, left, right),
         Op::Add if matches!(left, Value::Text(_)) || matches!(right, Value::Text(_)) => {
-            Ok(concat(left, right))
+            concat(op, left, right)
         }
         Op::Div | Op::Mod => divide_integers(op, left, right),
         Op::Divide => divide(left, right),
@@ -29,11 +36,14 @@ pub(crate) fn arithmetic(op: Op, left: &Value, right: &Value) -> Result<Value, E
 }
 
 /// Joins the text forms of two values.
-pub(crate) fn concat(left: &Value, right: &Value) -> Value {
+fn concat(op: Op, left: &Value, right: &Value) -> Result<Value, EvalError> {
     let mut out = Vec::with_capacity(32);
     write_text_form(left, &mut out);
     write_text_form(right, &mut out);
-    Value::Text(out.into())
+    if out.len() > TEXT_BYTES_MAX {
+        return Err(EvalError::ResultLimit { operator: op.symbol(), limit: "64 MiB" });
+    }
+    Ok(Value::Text(out.into()))
 }
 
 /// Applies unary minus.
@@ -59,10 +69,10 @@ fn add_or_multiply(op: Op, left: &Value, right: &Value) -> Result<Value, EvalErr
             };
             match small {
                 Some(value) => Ok(Value::Int(value)),
-                None => Ok(big(op, a.into(), b.into())),
+                None => big(op, a.into(), b.into()),
             }
         }
-        Pair::Big(a, b) => Ok(big(op, a, b)),
+        Pair::Big(a, b) => big(op, a, b),
         Pair::Floats(a, b) => float(
             op,
             match op {
@@ -74,12 +84,15 @@ fn add_or_multiply(op: Op, left: &Value, right: &Value) -> Result<Value, EvalErr
     }
 }
 
-fn big(op: Op, a: BigInt, b: BigInt) -> Value {
-    Value::from_bigint(match op {
+fn big(op: Op, a: BigInt, b: BigInt) -> Result<Value, EvalError> {
+    Ok(Value::from_bigint(match op {
         Op::Add => a + b,
         Op::Subtract => a - b,
+        _ if a.bits() + b.bits() > INTEGER_BITS_MAX => {
+            return Err(EvalError::ResultLimit { operator: op.symbol(), limit: "65536 bits" });
+        }
         _ => a * b,
-    })
+    }))
 }
 
 fn divide(left: &Value, right: &Value) -> Result<Value, EvalError> {

@@ -50,6 +50,9 @@ fn number(text: &Text, other: &Value) -> Result<Value, EvalError> {
     })
 }
 
+/// Digits of an integer in a text; reading takes the square of their number.
+const INTEGER_DIGITS_MAX: usize = 10_000;
+
 /// Reads an integer, or a float with digits on both sides of the point.
 fn parse_number(text: &str) -> Option<Value> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -59,6 +62,7 @@ fn parse_number(text: &str) -> Option<Value> {
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return match text.parse::<i64>() {
             Ok(value) => Some(Value::Int(value)),
+            Err(_) if digits.len() > INTEGER_DIGITS_MAX => None,
             Err(_) => text.parse::<BigInt>().ok().map(Value::from_bigint),
         };
     }

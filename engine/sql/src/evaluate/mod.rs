@@ -6,7 +6,7 @@ mod pattern;
 mod read;
 mod write;
 
-pub(crate) use arithmetic::{arithmetic, negative};
+pub(crate) use arithmetic::{TEXT_BYTES_MAX, arithmetic, negative};
 pub(crate) use compare::{compare, is_equal_to_any};
 pub(crate) use pattern::{like, matches_topic};
 pub(crate) use read::{ReadStep, UNDEFINED, range, range_literal, read};

@@ -3,6 +3,7 @@
 use engine_event::Value;
 
 use crate::EvalError;
+use crate::evaluate::TEXT_BYTES_MAX;
 
 use super::{Args, FunctionContext};
 
@@ -36,7 +37,14 @@ impl FunctionDef {
                 found: values.len(),
             });
         }
-        (self.eval)(&Args::new(self, values, context))
+        let args = Args::new(self, values, context);
+        let result = (self.eval)(&args)?;
+        match &result {
+            Value::Text(text) if text.len() > TEXT_BYTES_MAX && !is_long_already(values, text.len()) => {
+                Err(args.fail(TEXT_TOO_LONG))
+            }
+            _ => Ok(result),
+        }
     }
 
     /// Tells whether the function can be called with `count` arguments.
@@ -82,6 +90,14 @@ impl FunctionDef {
         kept.reverse();
         kept.get(place).or(kept.last()).copied().unwrap_or("value")
     }
+}
+
+/// What is said of a result above [`TEXT_BYTES_MAX`].
+pub(super) const TEXT_TOO_LONG: &str = "the result is larger than 64 MiB";
+
+/// Tells whether one of the arguments is a text of that length: then the function did not make it grow.
+fn is_long_already(values: &[Value], len: usize) -> bool {
+    values.iter().any(|value| matches!(value, Value::Text(text) if text.len() >= len))
 }
 
 /// An argument of a function.

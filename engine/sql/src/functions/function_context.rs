@@ -4,6 +4,10 @@ use engine_event::{Text, Value};
 
 use super::CompiledCache;
 
+/// Time that a `jq` call has when it names none and the server sets no other, in milliseconds. Rules run on the thread
+/// that serves the publisher and many other clients: all of them wait while a program runs.
+pub const JQ_TIME_LIMIT_MS: u64 = 100;
+
 /// The surroundings of a rule run, as functions see them. Filled in by the runtime.
 pub trait FunctionContext {
     /// Wall time, Unix milliseconds.
@@ -58,6 +62,6 @@ pub trait FunctionContext {
 
     /// Time limit of a `jq` call that names none.
     fn jq_time_limit_ms(&self) -> u64 {
-        10_000
+        JQ_TIME_LIMIT_MS
     }
 }

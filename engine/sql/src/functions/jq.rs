@@ -14,6 +14,9 @@ use super::{Arg, Args, Example, FunctionDef, Type};
 /// Functions of this group.
 pub(super) const FUNCTIONS: &[FunctionDef] = &[JQ];
 
+/// Longest time that a call can have, whatever it or the server asks for, in milliseconds.
+pub const JQ_TIME_LIMIT_MS_MAX: u64 = 1000;
+
 /// Nesting of a result.
 const DEPTH_MAX: usize = 512;
 
@@ -26,7 +29,8 @@ const JQ: FunctionDef = FunctionDef {
     returns: Type::Array,
     summary: "The array of everything that a jq program gives for `data`: a JSON text, or any other value (undefined \
               counts as null). Fails on a bad program, on a text that is not JSON, when the program fails, recurses \
-              or grows too far, and when it takes longer than `timeout_ms` (10 seconds when left out). Programs see no \
+              or grows too far, and when it takes longer than `timeout_ms`. Without it the limit is the server's \
+              `rule_engine.jq_function_default_timeout` (100 ms); more than 1000 counts as 1000. Programs see no \
               environment, no files and no other input, and there is no local time zone.",
     examples: &[
         Example::new("jq('.l[]', '{\"l\":[1,2,3]}')", "[1, 2, 3]"),
@@ -54,6 +58,7 @@ fn jq(args: &Args<'_>) -> Result<Value, EvalError> {
         3 => args.size(2)? as u64,
         _ => args.context().jq_time_limit_ms(),
     };
+    let limit_ms = limit_ms.min(JQ_TIME_LIMIT_MS_MAX);
     let program = args.context().compiled().jq(source).map_err(|reason| args.fail(reason))?;
     // what the interpreter cannot handle must not end the server
     catch_unwind(AssertUnwindSafe(|| run(args, &program, to_val(input), limit_ms)))

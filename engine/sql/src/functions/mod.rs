@@ -41,5 +41,6 @@ pub use args::Args;
 pub use compiled::CompiledCache;
 pub use definition::{Arg, Example, FunctionDef, Type};
 pub use fixed_context::FixedContext;
-pub use function_context::FunctionContext;
+pub use function_context::{FunctionContext, JQ_TIME_LIMIT_MS};
+pub use jq::JQ_TIME_LIMIT_MS_MAX;
 pub use table::{all, lookup, nearest};

@@ -10,14 +10,13 @@ use engine_event::Value;
 use regex::bytes::{Captures, Regex};
 
 use crate::EvalError;
+use crate::evaluate::TEXT_BYTES_MAX;
 
+use super::definition::TEXT_TOO_LONG;
 use super::{Arg, Args, Example, FunctionDef, Type};
 
 /// Functions of this group.
 pub(super) const FUNCTIONS: &[FunctionDef] = &[REGEX_MATCH, REGEX_REPLACE, REGEX_EXTRACT];
-
-/// Size of a text made by replacing.
-const REPLACED_BYTES_MAX: usize = 64 << 20;
 
 const REGEX_MATCH: FunctionDef = FunctionDef {
     name: "regex_match",
@@ -98,8 +97,8 @@ fn replace(args: &Args<'_>) -> Result<Value, EvalError> {
         out.extend_from_slice(&text[copied..whole.start()]);
         write_replacement(&replacement, &found, &mut out);
         copied = whole.end();
-        if out.len() > REPLACED_BYTES_MAX {
-            return Err(args.fail("the result is larger than 64 MiB"));
+        if out.len() > TEXT_BYTES_MAX {
+            return Err(args.fail(TEXT_TOO_LONG));
         }
     }
     if copied == 0 && out.is_empty() {

@@ -4,8 +4,10 @@ use engine_event::{Text, Value, encode_json};
 use memchr::memmem;
 
 use crate::EvalError;
+use crate::evaluate::TEXT_BYTES_MAX;
 
 use super::convert::text_form;
+use super::definition::TEXT_TOO_LONG;
 use super::{Arg, Args, Example, FunctionDef, Type};
 
 /// Functions of this group.
@@ -28,11 +30,7 @@ const CONCAT: FunctionDef = FunctionDef {
     ],
     eval: |args| {
         let parts = if args.len() == 1 { args.array(0)? } else { args.values() };
-        let mut out = Vec::with_capacity(32);
-        for part in parts {
-            engine_event::write_text_form(part, &mut out);
-        }
-        Ok(Value::Text(out.into()))
+        join(args, parts, b"", engine_event::write_text_form)
     },
 };
 
@@ -145,7 +143,7 @@ const JOIN_TO_STRING: FunctionDef = FunctionDef {
             1 => (b", ".as_slice(), args.array(0)?),
             _ => (args.text(0)?.as_bytes(), args.array(1)?),
         };
-        Ok(join(items, separator, engine_event::write_text_form))
+        join(args, items, separator, engine_event::write_text_form)
     },
 };
 
@@ -163,7 +161,7 @@ const JOIN_TO_SQL_VALUES_STRING: FunctionDef = FunctionDef {
         Example::fails("join_to_sql_values_string('a')"),
         Example::fails("join_to_sql_values_string(undefined)"),
     ],
-    eval: |args| Ok(join(args.array(0)?, b", ", write_sql_literal)),
+    eval: |args| join(args, args.array(0)?, b", ", write_sql_literal),
 };
 
 fn split(args: &Args<'_>) -> Result<Value, EvalError> {
@@ -211,20 +209,34 @@ fn replace(args: &Args<'_>) -> Result<Value, EvalError> {
         _ => once(memmem::rfind(text, pattern)),
     };
     match parts {
-        Some(parts) if parts.len() > 1 => Ok(Value::Text(parts.join(replacement).into())),
+        Some(parts) if parts.len() > 1 => {
+            let added = (parts.len() - 1).saturating_mul(replacement.len());
+            if added > TEXT_BYTES_MAX {
+                return Err(args.fail(TEXT_TOO_LONG));
+            }
+            Ok(Value::Text(parts.join(replacement).into()))
+        }
         _ => Ok(args.part(0, text)),
     }
 }
 
-fn join(items: &[Value], separator: &[u8], write: impl Fn(&Value, &mut Vec<u8>)) -> Value {
+fn join(
+    args: &Args<'_>,
+    items: &[Value],
+    separator: &[u8],
+    write: impl Fn(&Value, &mut Vec<u8>),
+) -> Result<Value, EvalError> {
     let mut out = Vec::with_capacity(items.len() * 8);
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             out.extend_from_slice(separator);
         }
         write(item, &mut out);
+        if out.len() > TEXT_BYTES_MAX {
+            return Err(args.fail(TEXT_TOO_LONG));
+        }
     }
-    Value::Text(out.into())
+    Ok(Value::Text(out.into()))
 }
 
 fn write_sql_literal(value: &Value, out: &mut Vec<u8>) {

@@ -254,6 +254,40 @@ fn compiled_patterns_are_bounded() {
 }
 
 #[test]
+fn texts_and_integers_do_not_grow_without_bound() {
+    let context = FixedContext::new();
+    let run = |sql: &str| {
+        let plan = Plan::compile(sql).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
+        plan.run(&event(), &Env { rule_id: None, context: &context }).map_err(|error| error.to_string())
+    };
+    let doubling = |first: &str, next: &dyn Fn(&str) -> String| {
+        let fields: Vec<_> =
+            (1..40).map(|at| format!("{} AS a{at}", next(&format!("a{}", at - 1)))).collect();
+        format!("SELECT {first} AS a0, {} FROM \"t/#\"", fields.join(", "))
+    };
+    let text = "pad('a', 100000)";
+    for (sql, want) in [
+        (doubling(text, &|a| format!("{a} + {a}")), "larger than 64 MiB"),
+        (doubling(text, &|a| format!("{a} || {a}")), "larger than 64 MiB"),
+        (doubling(text, &|a| format!("concat({a}, {a})")), "larger than 64 MiB"),
+        (doubling(text, &|a| format!("join_to_string([{a}, {a}])")), "larger than 64 MiB"),
+        (doubling(text, &|a| format!("bin2hexstr({a})")), "larger than 64 MiB"),
+        (
+            "SELECT replace(pad('a', 9000, 'leading', 'a'), 'a', pad('b', 9000)) AS r FROM \"t/#\""
+                .to_owned(),
+            "larger than 64 MiB",
+        ),
+        (doubling("99999999999", &|a| format!("{a} * {a}")), "larger than 65536 bits"),
+    ] {
+        let error = run(&sql).expect_err(&sql);
+        assert!(error.contains(want), "{sql}: {error}");
+    }
+    // a text of a device does not become an integer that takes seconds to read
+    let digits = Value::from("9".repeat(10_001));
+    assert!(crate::evaluate::compare(crate::syntax::Op::Greater, &digits, &Value::Int(1)).is_err());
+}
+
+#[test]
 fn jq_speaks_jq() {
     for (program, data, want) in [
         (".a * 3", r#"{"a":"ab"}"#, r#"["ababab"]"#),
@@ -305,6 +339,14 @@ fn jq_is_stopped() {
         let args = [Value::from(program), Value::Null, Value::Int(1000)];
         let error = lookup("jq").expect("jq").call(&args, &context).expect_err(program).to_string();
         assert!(error.contains(want), "{program}: {error}");
+    }
+    for (sql, want) in [
+        ("jq('def f: f; f', '1')", "longer than 100 ms"),
+        ("jq('def f: f; f', '1', 300)", "longer than 300 ms"),
+        ("jq('def f: f; f', '1', 60000)", "longer than 1000 ms"),
+    ] {
+        let error = eval(sql, &context).expect_err(sql);
+        assert!(error.contains(want), "{sql}: {error}");
     }
     let nested = Value::from(format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)));
     let args = [Value::text("fromjson"), Value::array(vec![nested])];
