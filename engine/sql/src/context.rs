@@ -36,6 +36,9 @@ const EVENT_TYPE: &str = "event_type";
 /// The name of messages that an MQTT source brings in; other names may stand for `*`.
 const BRIDGE_PREFIX: &str = "$bridges/";
 
+/// What the rule tester of dashboards calls such a message.
+const BRIDGE_MQTT: &str = "bridge_mqtt";
+
 /// Sample values of such a message.
 const BRIDGE_SAMPLE: &str = r#"{
     "id": "0006200F3A1BF443A1B2000012340001", "payload": "{\"msg\": \"hello\"}", "topic": "t/a", "qos": 1,
@@ -54,6 +57,7 @@ pub fn context_event(context: &Map, fill_samples: bool) -> Result<Event, Context
         Some(Value::Text(name)) => name.to_str_lossy().into_owned(),
         Some(other) => return Err(ContextError::NotText { found: describe(other) }),
     };
+    let name = if name == BRIDGE_MQTT { format!("{BRIDGE_PREFIX}mqtt:*") } else { name };
     let (event, mut columns) = match kind(&name) {
         Some(kind) => (Text::from_static(kind.name()), sample(kind, fill_samples)),
         None if is_bridge(&name) => (Text::from(name.as_str()), bridge_sample(fill_samples)),
@@ -131,6 +135,8 @@ mod tests {
         let bridge = event(r#"{"event_type":"$bridges/mqtt:*"}"#, true).unwrap();
         assert!(Plan::compile(r#"SELECT * FROM "$bridges/mqtt:plant""#).unwrap().selects(&bridge));
         assert!(!Plan::compile(r#"SELECT * FROM "$bridges/kafka:plant""#).unwrap().selects(&bridge));
+        let bridge = event(r#"{"event_type":"bridge_mqtt"}"#, true).unwrap();
+        assert!(Plan::compile(r#"SELECT * FROM "$bridges/mqtt:plant""#).unwrap().selects(&bridge));
     }
 
     #[test]

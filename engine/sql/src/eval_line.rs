@@ -78,10 +78,13 @@ fn eval(line: &Map, default_sql: Option<&str>, context: &dyn FunctionContext) ->
         (_, Some(Value::Text(template)), Some(data)) => render(template, data),
         (Some(Value::Map(event)), ..) => {
             let sql = match line.get("sql") {
-                Some(Value::Text(sql)) => Some(sql.to_str_lossy()),
-                _ => default_sql.map(Into::into),
+                Some(Value::Text(sql)) => {
+                    let no_rule = || Failure { kind: "parse", message: "the text is not UTF-8".to_owned() };
+                    Some(sql.as_str().ok_or_else(no_rule)?)
+                }
+                _ => default_sql,
             };
-            run(sql.as_deref(), event, context)
+            run(sql, event, context)
         }
         _ => run(default_sql, line, context),
     }
@@ -186,6 +189,15 @@ mod tests {
             &event("a/1", "-"),
             sql,
             r#"{"error":"runtime","message":"line 1, column 8, SELECT field 1: the payload is not JSON: not JSON: EOF while parsing a value at line 1 column 1"}"#,
+        );
+    }
+
+    #[test]
+    fn a_rule_that_is_not_utf_8_does_not_parse() {
+        check(
+            r#"{"sql":{"$bytes":"53ff"},"event":{"event":"message.publish","topic":"t"}}"#,
+            None,
+            r#"{"error":"parse","message":"the text is not UTF-8"}"#,
         );
     }
 

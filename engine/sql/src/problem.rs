@@ -117,7 +117,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Snippet { line, indent, width } = &self.snippet;
         write!(f, "{}: {}", self.span.start, self.message)?;
-        write!(f, "\n  {line}\n  {:indent$}{:^<width$}", "", "")?;
+        if !line.is_empty() {
+            write!(f, "\n  {line}\n  {:indent$}{:^<width$}", "", "")?;
+        }
         match &self.hint {
             Some(hint) => write!(f, "  {hint}"),
             None => Ok(()),

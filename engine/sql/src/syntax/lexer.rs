@@ -19,6 +19,13 @@ pub(super) struct Lexeme {
     pub(super) glued: bool,
 }
 
+impl Lexeme {
+    /// Tells whether it is this keyword.
+    pub(super) fn is_keyword(&self, keyword: &str) -> bool {
+        matches!(&self.token, Token::Word(word) if word.eq_ignore_ascii_case(keyword))
+    }
+}
+
 /// A token of the rule language.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
@@ -71,7 +78,8 @@ impl Dialect for RuleDialect {
 pub(super) fn tokens(sql: &str) -> Result<Vec<Lexeme>, Problem> {
     if sql.len() > SQL_BYTES_MAX {
         let message = format!("the text has {} bytes, more than the limit of {SQL_BYTES_MAX}", sql.len());
-        return Err(Problem::new("", Span::default(), message));
+        let start = Position { line: 1, column: 1 };
+        return Err(Problem::new("", Span { start, end: start }, message));
     }
     let found = Tokenizer::new(&RuleDialect, sql)
         .tokenize_with_location()

@@ -117,7 +117,26 @@ impl Parser<'_> {
             Body::Foreach { each: Some(_), .. } => "`,`, INCASE or FROM",
             Body::Foreach { .. } => "`,`, DO, INCASE or FROM",
         };
-        Err(self.expected(expected))
+        let candidates: &[&str] =
+            if matches!(body, Body::Select(_)) { &["FROM"] } else { &["FROM", "INCASE"] };
+        Err(self.misspelt_from(expected).unwrap_or_else(|| {
+            let nearest = self.nearest(candidates);
+            self.expected(expected).did_you_mean(nearest)
+        }))
+    }
+
+    /// A misspelt FROM is taken for an alias, or for a field with the topic as its alias: looks back for one.
+    fn misspelt_from(&self, expected: &str) -> Option<Problem> {
+        let taken = &self.lexemes[..self.at];
+        let (at, found) = taken.iter().enumerate().rev().take(2).find(|(_, lexeme)| match &lexeme.token {
+            Token::Word(word) => nearest_keyword(word, &["FROM"]).is_some(),
+            _ => false,
+        })?;
+        if taken.get(at.checked_sub(1)?)?.is_keyword("AS") {
+            return None;
+        }
+        let message = format!("expected {expected}, found {}", found.token.shown());
+        Some(Problem::new(self.sql, found.span, message).did_you_mean(Some("FROM")))
     }
 
     fn source(&mut self) -> Result<SourceName, Problem> {

@@ -82,6 +82,23 @@ fn operators_bind_as_the_table_says() {
 }
 
 #[test]
+fn a_misspelt_from_is_named_where_it_stands() {
+    for (sql, place) in [
+        ("SELECT * FORM t", "line 1, column 10: expected `,` or FROM, found `FORM`"),
+        ("SELECT a FRM \"t/#\"", "line 1, column 10: expected `,` or FROM, found `FRM`"),
+        ("SELECT a AS b,\n c FRM \"t/#\"", "line 2, column 4: expected `,` or FROM, found `FRM`"),
+        ("SELECT a AS b,\n FRM \"t/#\"", "line 2, column 2: expected `,` or FROM, found `FRM`"),
+        ("SELECT a AS b FRM \"t/#\"", "line 1, column 15: expected `,` or FROM, found `FRM`"),
+        ("FOREACH a DO b FROMM t", "line 1, column 16: expected `,`, INCASE or FROM, found `FROMM`"),
+    ] {
+        let said = parse(sql).expect_err(sql).to_string();
+        assert!(said.starts_with(place) && said.ends_with("did you mean `FROM`?"), "{sql}: {said}");
+    }
+    let said = parse("SELECT a AS form WHERE b").expect_err("no FROM").to_string();
+    assert!(said.starts_with("line 1, column 18: expected `,` or FROM, found `WHERE`"), "{said}");
+}
+
+#[test]
 fn words_are_operators_only_where_an_operand_follows() {
     check_expr("a like", "a AS \"like\"");
     check_expr("a is", "a AS \"is\"");
@@ -158,7 +175,7 @@ fn problems_name_place_found_and_expected() {
         "SELECT a.from FROM t",
         "line 1, column 10: expected a key name after `.`, found `from`\n  SELECT a.from FROM t\n           ^^^^  to use the keyword as a name, write `\"from\"`",
     );
-    refuse("", "line 1, column 1: expected SELECT or FOREACH, found the end of the text\n  \n  ^");
+    refuse("", "line 1, column 1: expected SELECT or FOREACH, found the end of the text");
 }
 
 #[test]
