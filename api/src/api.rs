@@ -62,7 +62,7 @@ impl Default for ApiSettings {
             token_lifetime_ms: 60 * 60 * 1000,
             cors: true,
             ignore_sys_message: true,
-            jq_time_limit_ms: 10_000,
+            jq_time_limit_ms: 100,
         }
     }
 }

@@ -250,6 +250,8 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
         match error {
+            // EMQX has the code ALREADY_EXISTS for the other two only
+            EngineError::AlreadyExists { class: ObjectClass::Rule, .. } => Self::bad_request(message),
             EngineError::AlreadyExists { .. } => Self::new(Code::AlreadyExists, message),
             EngineError::NotFound { .. } => Self::new(Code::NotFound, message),
             EngineError::InUse { class: ObjectClass::Connector, by, .. } => Self::bad_request(

@@ -290,3 +290,42 @@ async fn prometheus_reads_the_names_of_the_boards() {
     assert!(labelled.text.contains("emqx_client_connected{node=\"sluice@127.0.0.1\"} 1"));
     fixture.check("GET /api/v5/prometheus/stats?mode=x", Json::Null, 400, json!({})).await;
 }
+
+#[tokio::test]
+async fn a_client_has_every_field_that_programs_read() {
+    let fixture = Fixture::new();
+    let _pump = fixture.connect("pump-17", None, &[]);
+    let client = fixture.call("GET /api/v5/clients/pump-17", Json::Null).await.json();
+    for field in "node clientid username proto_name proto_ver ip_address port listener connected connected_at created_at \
+        clean_start expiry_interval is_expired is_bridge keepalive mountpoint zone enable_authn is_persistent durable \
+        subscriptions_cnt subscriptions_max inflight_cnt inflight_max mqueue_len mqueue_max mqueue_dropped \
+        awaiting_rel_cnt awaiting_rel_max recv_pkt recv_msg recv_msg.qos0 recv_msg.qos1 recv_msg.qos2 \
+        recv_msg.dropped recv_msg.dropped.await_pubrel_timeout recv_oct recv_cnt send_pkt send_msg send_msg.qos0 \
+        send_msg.qos1 send_msg.qos2 send_msg.dropped send_msg.dropped.expired send_msg.dropped.queue_full \
+        send_msg.dropped.too_large send_oct send_cnt total_payload_bytes heap_size mailbox_len reductions client_attrs"
+        .split_whitespace()
+    {
+        assert!(client.get(field).is_some(), "{field}: {client}");
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_request_with_one_bad_message_sends_none() {
+    let fixture = Fixture::new();
+    let good = json!({"topic": "a/1", "payload": "1", "retain": true});
+    let large = json!({"topic": "a/2", "payload": "x".repeat(2 << 20)});
+    let indicator = json!({"topic": "a/2", "payload": "1", "properties": {"payload_format_indicator": 2}});
+    for (bad, reason_code, message) in
+        [(large, 151, "packet_too_large"), (indicator, 131, "property_invalid")]
+    {
+        let answer = fixture.call("POST /api/v5/publish/bulk", json!([good, bad])).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        let reports = answer.json();
+        assert_eq!(reports[0]["message"], "not_sent");
+        assert_eq!(reports[1]["reason_code"], reason_code);
+        assert_eq!(reports[1]["message"], message);
+    }
+    fixture
+        .check("GET /api/v5/mqtt/retainer/message/a%2F1", Json::Null, 404, json!({"code": "NOT_FOUND"}))
+        .await;
+}

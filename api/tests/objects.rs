@@ -116,7 +116,7 @@ async fn what_is_wrong_is_refused() {
             400,
             "BAD_REQUEST",
         ),
-        ("POST /api/v5/rules", rule("hot_lines"), 400, "ALREADY_EXISTS"),
+        ("POST /api/v5/rules", rule("hot_lines"), 400, "BAD_REQUEST"),
         ("POST /api/v5/rules", json!({"id": "", "sql": "SELECT * FROM \"t\""}), 400, "BAD_REQUEST"),
         ("POST /api/v5/rules", json!({"id": "x", "sql": "SELEC * FROM \"t\""}), 400, "BAD_REQUEST"),
         ("POST /api/v5/rules", json!({"id": "x"}), 400, "BAD_REQUEST"),
@@ -344,9 +344,27 @@ async fn events_are_described() {
         assert!(event["columns"].as_array().unwrap().contains(&json!("timestamp")), "{event}");
         assert!(event["sql_example"].as_str().unwrap().starts_with("SELECT "), "{event}");
     }
-    let settings = json!({"ignore_sys_message": true, "jq_function_default_timeout": "10s"});
+    let settings = json!({"ignore_sys_message": true, "jq_function_default_timeout": "100ms"});
     fixture.check("GET /api/v5/rule_engine", Json::Null, 200, settings.clone()).await;
     fixture.check("PUT /api/v5/rule_engine", settings, 200, json!({})).await;
-    let other = json!({"ignore_sys_message": false, "jq_function_default_timeout": "10s"});
+    let other = json!({"ignore_sys_message": false, "jq_function_default_timeout": "100ms"});
     fixture.check("PUT /api/v5/rule_engine", other, 501, json!({"code": "NOT_IMPLEMENTED"})).await;
+}
+
+#[tokio::test]
+async fn the_only_namespace_may_be_named_everywhere() {
+    let fixture = fixture().await;
+    for (request, body, status) in [
+        ("POST /api/v5/rules?ns=global", rule("second"), 201),
+        ("PUT /api/v5/rules/second?only_global=true", json!({"sql": "SELECT 1 AS a FROM t"}), 200),
+        ("GET /api/v5/connectors/fake:plant_api?ns=global", Json::Null, 200),
+        ("PUT /api/v5/actions/fake:post_reading/enable/false?ns=", Json::Null, 204),
+        ("GET /api/v5/rules/second/metrics?ns=elsewhere", Json::Null, 400),
+        ("DELETE /api/v5/rules/second?ns=elsewhere", Json::Null, 400),
+        ("DELETE /api/v5/rules/second?name=x", Json::Null, 400),
+        ("DELETE /api/v5/rules/second?ns=global&only_global=false", Json::Null, 204),
+    ] {
+        let answer = fixture.call(request, body).await;
+        assert_eq!(answer.status, status, "{request}: {}", answer.text);
+    }
 }

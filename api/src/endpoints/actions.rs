@@ -11,11 +11,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::connectors::probed;
-use super::namespace::check_namespace;
+use super::namespace::{Namespace, check_namespace};
 use super::object_query::{ObjectQuery, summary};
 use super::schemas::usable_types;
 use crate::Api;
-use crate::web::{Answer, JsonBody, NoQuery, Path, Query};
+use crate::web::{Answer, JsonBody, Path, Query};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -64,7 +64,7 @@ async fn list_actions(
 )]
 async fn create_action(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<(StatusCode, Json<JsonValue>)> {
     Ok((StatusCode::CREATED, Json(api.changes().create(ObjectClass::Action, config).await?)))
@@ -72,11 +72,7 @@ async fn create_action(
 
 /// Shows an action.
 #[utoipa::path(get, path = "/actions/{id}", tag = "Actions", responses((status = 200, body = JsonValue)))]
-async fn get_action(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<Json<JsonValue>> {
+async fn get_action(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<Json<JsonValue>> {
     let action = api.engine().action(&id);
     let action = action.ok_or(EngineError::NotFound { class: ObjectClass::Action, id })?;
     Ok(Json(action.to_json()))
@@ -90,7 +86,7 @@ async fn get_action(
 async fn update_action(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<Json<JsonValue>> {
     Ok(Json(api.changes().update(ObjectClass::Action, &id, config).await?))
@@ -117,7 +113,7 @@ async fn delete_action(
 async fn enable_action(
     State(api): State<Api>,
     Path((id, enable)): Path<(String, bool)>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     api.changes().enable(ObjectClass::Action, &id, enable).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -125,33 +121,21 @@ async fn enable_action(
 
 /// Checks the action now; answers when it is healthy, or with the reason why not.
 #[utoipa::path(post, path = "/actions/{id}/start", tag = "Actions", responses((status = 204)))]
-async fn start_action(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<StatusCode> {
+async fn start_action(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<StatusCode> {
     api.engine().start_action(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stops an action until it is started again or the server restarts.
 #[utoipa::path(post, path = "/actions/{id}/stop", tag = "Actions", responses((status = 204)))]
-async fn stop_action(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<StatusCode> {
+async fn stop_action(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<StatusCode> {
     api.engine().stop_action(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stops an action and starts it again.
 #[utoipa::path(post, path = "/actions/{id}/restart", tag = "Actions", responses((status = 204)))]
-async fn restart_action(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<StatusCode> {
+async fn restart_action(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<StatusCode> {
     api.engine().stop_action(&id).await?;
     api.engine().start_action(&id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -165,7 +149,7 @@ async fn restart_action(
 async fn start_action_on_node(
     State(api): State<Api>,
     Path((node, id)): Path<(String, String)>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     super::nodes::check_node(&api, &node)?;
     api.engine().start_action(&id).await?;
@@ -179,7 +163,7 @@ async fn start_action_on_node(
 )]
 async fn probe_action(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<StatusCode> {
     probed(api.engine().probe_action(config).await)
@@ -187,7 +171,7 @@ async fn probe_action(
 
 /// Lists the types of actions that this deployment may use.
 #[utoipa::path(get, path = "/action_types", tag = "Actions", responses((status = 200, body = Vec<String>)))]
-async fn list_action_types(State(api): State<Api>, _: Query<NoQuery>) -> Json<Vec<&'static str>> {
+async fn list_action_types(State(api): State<Api>, _: Namespace) -> Json<Vec<&'static str>> {
     Json(usable_types(&api))
 }
 
@@ -209,7 +193,7 @@ async fn summarize_actions(
 async fn get_action_metrics(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<Json<JsonValue>> {
     let metrics = api.engine().action_metrics(&id);
     let metrics = metrics.ok_or(EngineError::NotFound { class: ObjectClass::Action, id })?.to_json();
@@ -222,7 +206,7 @@ async fn get_action_metrics(
 async fn reset_action_metrics(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     api.engine().reset_action_metrics(&id)?;
     Ok(StatusCode::NO_CONTENT)

@@ -11,7 +11,7 @@ use crate::web::rfc3339_ms;
 /// A client: its session, and its present or last connection.
 ///
 /// Fields of EMQX's runtime (`heap_size`, `mailbox_len`, `reductions`) and of things that this broker does not have
-/// are zero: programs expect them.
+/// or does not count (messages by QoS) are zero: programs expect them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClientObject {
     node: String,
@@ -59,6 +59,12 @@ pub(super) struct ClientObject {
     recv_cnt: u64,
     recv_pkt: u64,
     recv_msg: u64,
+    #[serde(rename = "recv_msg.qos0")]
+    recv_msg_qos0: u64,
+    #[serde(rename = "recv_msg.qos1")]
+    recv_msg_qos1: u64,
+    #[serde(rename = "recv_msg.qos2")]
+    recv_msg_qos2: u64,
     #[serde(rename = "recv_msg.dropped")]
     recv_msg_dropped: u64,
     #[serde(rename = "recv_msg.dropped.await_pubrel_timeout")]
@@ -67,8 +73,22 @@ pub(super) struct ClientObject {
     send_cnt: u64,
     send_pkt: u64,
     send_msg: u64,
+    #[serde(rename = "send_msg.qos0")]
+    send_msg_qos0: u64,
+    #[serde(rename = "send_msg.qos1")]
+    send_msg_qos1: u64,
+    #[serde(rename = "send_msg.qos2")]
+    send_msg_qos2: u64,
     #[serde(rename = "send_msg.dropped")]
     send_msg_dropped: u64,
+    #[serde(rename = "send_msg.dropped.expired")]
+    send_msg_dropped_expired: u64,
+    /// All drops: they are not told apart.
+    #[serde(rename = "send_msg.dropped.queue_full")]
+    send_msg_dropped_queue_full: u64,
+    #[serde(rename = "send_msg.dropped.too_large")]
+    send_msg_dropped_too_large: u64,
+    total_payload_bytes: u64,
     heap_size: u64,
     mailbox_len: u64,
     reductions: u64,
@@ -115,13 +135,23 @@ impl ClientObject {
             recv_cnt: client.received_packets,
             recv_pkt: client.received_packets,
             recv_msg: client.received_messages,
+            recv_msg_qos0: 0,
+            recv_msg_qos1: 0,
+            recv_msg_qos2: 0,
             recv_msg_dropped: 0,
             recv_msg_dropped_await_pubrel_timeout: 0,
             send_oct: client.sent_bytes,
             send_cnt: client.sent_packets,
             send_pkt: client.sent_packets,
             send_msg: client.sent_messages,
+            send_msg_qos0: 0,
+            send_msg_qos1: 0,
+            send_msg_qos2: 0,
             send_msg_dropped: client.queue_dropped,
+            send_msg_dropped_expired: 0,
+            send_msg_dropped_queue_full: client.queue_dropped,
+            send_msg_dropped_too_large: 0,
+            total_payload_bytes: 0,
             heap_size: 0,
             mailbox_len: 0,
             reductions: 0,

@@ -8,10 +8,11 @@ use serde_json::Value as JsonValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::namespace::Namespace;
 use super::object_query::ObjectQuery;
 use super::schemas::usable_types;
 use crate::Api;
-use crate::web::{Answer, ApiError, Code, JsonBody, NoQuery, Path, Query};
+use crate::web::{Answer, ApiError, Code, JsonBody, Path, Query};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -45,7 +46,7 @@ async fn list_connectors(
 )]
 async fn create_connector(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<(StatusCode, Json<JsonValue>)> {
     Ok((StatusCode::CREATED, Json(api.changes().create(ObjectClass::Connector, config).await?)))
@@ -56,7 +57,7 @@ async fn create_connector(
 async fn get_connector(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<Json<JsonValue>> {
     let connector = api.engine().connector(&id);
     let connector = connector.ok_or(EngineError::NotFound { class: ObjectClass::Connector, id })?;
@@ -71,7 +72,7 @@ async fn get_connector(
 async fn update_connector(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<Json<JsonValue>> {
     Ok(Json(api.changes().update(ObjectClass::Connector, &id, config).await?))
@@ -82,7 +83,7 @@ async fn update_connector(
 async fn delete_connector(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     api.changes().delete(ObjectClass::Connector, &id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -93,7 +94,7 @@ async fn delete_connector(
 async fn enable_connector(
     State(api): State<Api>,
     Path((id, enable)): Path<(String, bool)>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     api.changes().enable(ObjectClass::Connector, &id, enable).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -101,22 +102,14 @@ async fn enable_connector(
 
 /// Tries to connect now; answers when the connector is healthy, or with the reason why not.
 #[utoipa::path(post, path = "/connectors/{id}/start", tag = "Connectors", responses((status = 204)))]
-async fn start_connector(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<StatusCode> {
+async fn start_connector(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<StatusCode> {
     api.engine().start_connector(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stops a connector until it is started again or the server restarts.
 #[utoipa::path(post, path = "/connectors/{id}/stop", tag = "Connectors", responses((status = 204)))]
-async fn stop_connector(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<StatusCode> {
+async fn stop_connector(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<StatusCode> {
     api.engine().stop_connector(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -126,7 +119,7 @@ async fn stop_connector(
 async fn restart_connector(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     api.engine().stop_connector(&id).await?;
     api.engine().start_connector(&id).await?;
@@ -141,7 +134,7 @@ async fn restart_connector(
 async fn start_connector_on_node(
     State(api): State<Api>,
     Path((node, id)): Path<(String, String)>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     super::nodes::check_node(&api, &node)?;
     api.engine().start_connector(&id).await?;
@@ -155,7 +148,7 @@ async fn start_connector_on_node(
 )]
 async fn probe_connector(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<StatusCode> {
     probed(api.engine().probe_connector(config).await)
@@ -172,6 +165,6 @@ pub(super) fn probed(result: Result<(), EngineError>) -> Answer<StatusCode> {
 
 /// Lists the types of connectors that this deployment may use.
 #[utoipa::path(get, path = "/connector_types", tag = "Connectors", responses((status = 200, body = Vec<String>)))]
-async fn list_connector_types(State(api): State<Api>, _: Query<NoQuery>) -> Json<Vec<&'static str>> {
+async fn list_connector_types(State(api): State<Api>, _: Namespace) -> Json<Vec<&'static str>> {
     Json(usable_types(&api))
 }

@@ -31,7 +31,8 @@ const BULK_MAX: usize = 10_000;
 const NO_MATCHING_SUBSCRIBERS: u8 = 16;
 const IMPLEMENTATION_ERROR: u8 = 131;
 const TOPIC_NAME_INVALID: u8 = 144;
-const PACKET_TOO_LARGE: u8 = 149;
+/// EMQX answers a message that is too large with this code, which is Quota Exceeded in MQTT.
+const PACKET_TOO_LARGE: u8 = 151;
 const PAYLOAD_FORMAT_INVALID: u8 = 153;
 
 /// A message to be published.
@@ -142,7 +143,7 @@ impl Report {
     )
 )]
 async fn publish(State(api): State<Api>, _: Query<NoQuery>, JsonBody(message): JsonBody<Message>) -> Report {
-    match check(message) {
+    match check(&api, message) {
         Ok(message) => dispatch(&api, message),
         Err(report) => report,
     }
@@ -167,7 +168,7 @@ async fn publish_bulk(
             messages.len()
         )));
     }
-    let checked: Vec<_> = messages.into_iter().map(check).collect();
+    let checked: Vec<_> = messages.into_iter().map(|message| check(&api, message)).collect();
     if checked.iter().any(Result::is_err) {
         return Ok(refused_bulk(&checked));
     }
@@ -188,7 +189,8 @@ fn refused_bulk(checked: &[Result<NewMessage, Report>]) -> Report {
     Report { status: StatusCode::BAD_REQUEST, body: body.collect() }
 }
 
-fn check(message: Message) -> Result<NewMessage, Report> {
+/// Finds what is wrong with a message before any of a bulk request is sent.
+fn check(api: &Api, message: Message) -> Result<NewMessage, Report> {
     if !topic::is_valid_name(&message.topic) {
         let detail = format!("expected a topic without wildcards, got `{}`", message.topic);
         return Err(Report::malformed(TOPIC_NAME_INVALID, "topic_name_invalid", detail));
@@ -207,6 +209,15 @@ fn check(message: Message) -> Result<NewMessage, Report> {
             )
         })?,
     };
+    let limit = api.broker().config().max_packet_size as usize;
+    let size = message.topic.len() + payload.len();
+    if size > limit {
+        return Err(undeliverable(&PublishError::TooLarge { size, limit }));
+    }
+    if let Some(indicator @ 2..) = message.properties.payload_format_indicator {
+        let detail = format!("properties.payload_format_indicator: expected 0 or 1, got {indicator}");
+        return Err(Report::malformed(IMPLEMENTATION_ERROR, "property_invalid", detail));
+    }
     Ok(NewMessage {
         topic: message.topic.into(),
         payload: payload.into(),

@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::namespace::Namespace;
 use super::rules::no_rule;
 use crate::Api;
-use crate::web::{Answer, ApiError, Code, JsonBody, NoQuery, Path, Query};
+use crate::web::{Answer, ApiError, Code, JsonBody, Path};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -55,7 +56,7 @@ fn yes() -> bool {
 )]
 async fn test_sql(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(test): JsonBody<SqlTest>,
 ) -> Answer<Json<JsonValue>> {
     run(&api, test.sql, test.context).await
@@ -69,7 +70,7 @@ async fn test_sql(
 async fn test_rule(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(test): JsonBody<RuleTest>,
 ) -> Answer<Json<JsonValue>> {
     let stored = api.engine().stored(ObjectClass::Rule, &id);
@@ -124,7 +125,7 @@ impl Translated {
 
 /// Lists the events that rules can select, plain messages first.
 #[utoipa::path(get, path = "/rule_events", tag = "Rules", responses((status = 200, body = Vec<RuleEvent>)))]
-async fn list_events(_: Query<NoQuery>) -> Json<Vec<RuleEvent>> {
+async fn list_events(_: Namespace) -> Json<Vec<RuleEvent>> {
     Json(EVENTS.iter().flat_map(rule_events).collect())
 }
 
@@ -184,7 +185,7 @@ fn rule_engine_settings(api: &Api) -> RuleEngineSettings {
 
 /// Shows the settings of the rule engine.
 #[utoipa::path(get, path = "/rule_engine", tag = "Rules", responses((status = 200, body = RuleEngineSettings)))]
-async fn get_rule_engine(State(api): State<Api>, _: Query<NoQuery>) -> Json<RuleEngineSettings> {
+async fn get_rule_engine(State(api): State<Api>, _: Namespace) -> Json<RuleEngineSettings> {
     Json(rule_engine_settings(&api))
 }
 
@@ -195,7 +196,7 @@ async fn get_rule_engine(State(api): State<Api>, _: Query<NoQuery>) -> Json<Rule
 )]
 async fn update_rule_engine(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(wanted): JsonBody<RuleEngineSettings>,
 ) -> Answer<Json<RuleEngineSettings>> {
     let present = rule_engine_settings(&api);

@@ -11,9 +11,9 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::namespace::check_namespace;
+use super::namespace::{Namespace, check_namespace};
 use crate::Api;
-use crate::web::{Answer, ApiError, Code, JsonBody, NoQuery, Page, PageRequest, Path, Query};
+use crate::web::{Answer, ApiError, Code, JsonBody, Page, PageRequest, Path, Query};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -107,7 +107,7 @@ async fn list_rules(State(api): State<Api>, Query(query): Query<RuleQuery>) -> A
 )]
 async fn create_rule(
     State(api): State<Api>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<(StatusCode, Json<JsonValue>)> {
     Ok((StatusCode::CREATED, Json(api.changes().create(ObjectClass::Rule, config).await?)))
@@ -115,11 +115,7 @@ async fn create_rule(
 
 /// Shows a rule.
 #[utoipa::path(get, path = "/rules/{id}", tag = "Rules", responses((status = 200, body = JsonValue)))]
-async fn get_rule(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<Json<JsonValue>> {
+async fn get_rule(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<Json<JsonValue>> {
     let rule = api.engine().rule(&id).ok_or_else(|| no_rule(&id, Code::NotFound))?;
     Ok(Json(rule.to_json()))
 }
@@ -132,7 +128,7 @@ async fn get_rule(
 async fn update_rule(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
     JsonBody(config): JsonBody<JsonValue>,
 ) -> Answer<Json<JsonValue>> {
     Ok(Json(api.changes().update(ObjectClass::Rule, &id, config).await?))
@@ -140,11 +136,7 @@ async fn update_rule(
 
 /// Deletes a rule.
 #[utoipa::path(delete, path = "/rules/{id}", tag = "Rules", responses((status = 204)))]
-async fn delete_rule(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    _: Query<NoQuery>,
-) -> Answer<StatusCode> {
+async fn delete_rule(State(api): State<Api>, Path(id): Path<String>, _: Namespace) -> Answer<StatusCode> {
     api.changes().delete(ObjectClass::Rule, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -154,7 +146,7 @@ async fn delete_rule(
 async fn get_rule_metrics(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<Json<JsonValue>> {
     let metrics = api.engine().rule_metrics(&id).ok_or_else(|| no_rule(&id, Code::NotFound))?.to_json();
     let node = &api.settings().node;
@@ -166,7 +158,7 @@ async fn get_rule_metrics(
 async fn reset_rule_metrics(
     State(api): State<Api>,
     Path(id): Path<String>,
-    _: Query<NoQuery>,
+    _: Namespace,
 ) -> Answer<StatusCode> {
     api.engine().reset_rule_metrics(&id)?;
     Ok(StatusCode::NO_CONTENT)

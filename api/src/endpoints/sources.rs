@@ -7,9 +7,10 @@ use serde_json::Value as JsonValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::namespace::Namespace;
 use super::object_query::ObjectQuery;
 use crate::Api;
-use crate::web::{Answer, ApiError, Code, NoQuery, Path, Query};
+use crate::web::{Answer, ApiError, Code, Path, Query};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -32,25 +33,25 @@ async fn list_sources(Query(query): Query<ObjectQuery>) -> Answer<Json<Vec<JsonV
 
 /// Not there yet in this version.
 #[utoipa::path(post, path = "/sources", tag = "Sources", responses((status = 501, body = crate::ErrorBody)))]
-async fn create_source(State(_): State<Api>, _: Query<NoQuery>) -> ApiError {
+async fn create_source(State(_): State<Api>, _: Namespace) -> ApiError {
     not_yet()
 }
 
 /// Shows a source.
 #[utoipa::path(get, path = "/sources/{id}", tag = "Sources", responses((status = 404, body = crate::ErrorBody)))]
-async fn get_source(Path(id): Path<String>, _: Query<NoQuery>) -> ApiError {
+async fn get_source(Path(id): Path<String>, _: Namespace) -> ApiError {
     no_source(&id)
 }
 
 /// Replaces a source.
 #[utoipa::path(put, path = "/sources/{id}", tag = "Sources", responses((status = 404, body = crate::ErrorBody)))]
-async fn update_source(Path(id): Path<String>, _: Query<NoQuery>) -> ApiError {
+async fn update_source(Path(id): Path<String>, _: Namespace) -> ApiError {
     no_source(&id)
 }
 
 /// Deletes a source.
 #[utoipa::path(delete, path = "/sources/{id}", tag = "Sources", responses((status = 404, body = crate::ErrorBody)))]
-async fn delete_source(Path(id): Path<String>, _: Query<NoQuery>) -> ApiError {
+async fn delete_source(Path(id): Path<String>, _: Namespace) -> ApiError {
     no_source(&id)
 }
 
@@ -65,13 +66,13 @@ async fn summarize_sources(Query(query): Query<ObjectQuery>) -> Answer<Json<Vec<
 
 /// Lists the types of sources that this deployment may use.
 #[utoipa::path(get, path = "/source_types", tag = "Sources", responses((status = 200, body = Vec<String>)))]
-async fn list_source_types(_: Query<NoQuery>) -> Json<Vec<String>> {
+async fn list_source_types(_: Namespace) -> Json<Vec<String>> {
     Json(Vec::new())
 }
 
 /// Not there yet in this version.
 #[utoipa::path(post, path = "/sources_probe", tag = "Sources", responses((status = 501, body = crate::ErrorBody)))]
-async fn probe_source(State(_): State<Api>, _: Query<NoQuery>) -> ApiError {
+async fn probe_source(State(_): State<Api>, _: Namespace) -> ApiError {
     not_yet()
 }
 
