@@ -9,26 +9,32 @@ use engine_runtime::{Engine, EngineConfig};
 use crate::cli::Check;
 use crate::clock::SystemClock;
 use crate::editions::Edition;
+use crate::output::{error_line, say};
 use crate::toml_file::{Problem, TomlFile};
 use crate::{config, connectors, rule_files};
 
 /// Checks the files and prints what is wrong to standard error; exit status 1 when something is.
-pub(crate) async fn run(options: Check) -> ExitCode {
+///
+/// A rule that the server would take with a warning (it calls a function that does not exist, say) counts as wrong.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(crate) async fn run(options: Check) -> anyhow::Result<ExitCode> {
     let (checked, problems) = check(&options.files).await;
-    for problem in &problems {
-        eprintln!("{problem}");
-    }
+    let checked = counted(checked, "file");
     if problems.is_empty() {
-        println!("{checked} {} checked: no problems", if checked == 1 { "file" } else { "files" });
-        ExitCode::SUCCESS
-    } else {
-        eprintln!(
-            "{checked} {} checked: {} problems",
-            if checked == 1 { "file" } else { "files" },
-            problems.len()
-        );
-        ExitCode::FAILURE
+        say!("{checked} checked: no problems");
+        return Ok(ExitCode::SUCCESS);
     }
+    for problem in &problems {
+        error_line(format_args!("{problem}"));
+    }
+    error_line(format_args!("{checked} checked: {}", counted(problems.len(), "problem")));
+    Ok(ExitCode::FAILURE)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 async fn check(paths: &[PathBuf]) -> (usize, Vec<Problem>) {
@@ -57,7 +63,15 @@ async fn check(paths: &[PathBuf]) -> (usize, Vec<Problem>) {
     }
     checked += rules.len();
     let engine = offline_engine();
-    problems.extend(rule_files::read(&engine, &rules).problems);
+    let files = rule_files::read(&engine, &rules);
+    problems.extend(files.problems);
+    problems.extend(files.warnings);
+    // as they stand in the files, and the files as they were named
+    let order: Vec<PathBuf> = rules;
+    problems.sort_by_key(|problem| {
+        (order.iter().position(|path| *path == problem.file), problem.line, problem.column)
+    });
+    problems.dedup();
     (checked, problems)
 }
 

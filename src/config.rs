@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use connectors_api::{ByteSize, ConfigProblem, Period, parse_config};
+use engine_sql::functions::{JQ_TIME_LIMIT_MS, JQ_TIME_LIMIT_MS_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use crate::editions::Edition;
 use crate::toml_file::{Problem, TomlFile};
@@ -166,11 +168,18 @@ pub(crate) struct RuleEngine {
     pub(crate) ignore_sys_message: bool,
     /// Memory for the rows of all actions together; `0`: a quarter of the machine's memory.
     pub(crate) queue_memory: ByteSize,
+    /// Time of a `jq` call that names none, at most 1 s. Rules run where clients are served: those of one thread wait
+    /// while a program runs.
+    pub(crate) jq_function_default_timeout: Period,
 }
 
 impl Default for RuleEngine {
     fn default() -> Self {
-        Self { ignore_sys_message: true, queue_memory: ByteSize::bytes(0) }
+        Self {
+            ignore_sys_message: true,
+            queue_memory: ByteSize::bytes(0),
+            jq_function_default_timeout: Period::millis(JQ_TIME_LIMIT_MS),
+        }
     }
 }
 
@@ -226,10 +235,63 @@ pub(crate) fn read(path: &Path) -> Result<Config, Vec<Problem>> {
 /// # Errors
 /// Every problem with its place.
 pub(crate) fn check(file: &TomlFile) -> Result<Config, Vec<Problem>> {
-    let config: Config = parse_config(&file.json).map_err(|error| file.problems("", &error))?;
+    let config: Config = parse_config(&file.json).map_err(|error| {
+        let problems = problems_one_by_one(file);
+        if problems.is_empty() { file.problems("", &error) } else { problems }
+    })?;
     let problems: Vec<Problem> =
         config.problems().into_iter().map(|problem| file.problem(&problem.path, problem.message)).collect();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// Reading stops at the first problem; but each setting has a default, so that each can be read alone.
+fn problems_one_by_one(file: &TomlFile) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut sound = Json::Object(Map::new());
+    let mut settings = Vec::new();
+    collect_settings(&file.json, &mut Vec::new(), &mut settings);
+    for (path, value) in settings {
+        let mut alone = Json::Object(Map::new());
+        put(&mut alone, &path, value);
+        match parse_config::<Config>(&alone) {
+            Ok(_) => put(&mut sound, &path, value),
+            Err(error) => problems.extend(file.problems("", &error)),
+        }
+    }
+    if let Ok(config) = parse_config::<Config>(&sound) {
+        problems.extend(config.problems().into_iter().map(|found| file.problem(&found.path, found.message)));
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problems.dedup();
+    problems
+}
+
+/// Lists the values that are not tables, and empty tables, with their paths.
+fn collect_settings<'a>(
+    value: &'a Json,
+    path: &mut Vec<&'a str>,
+    settings: &mut Vec<(Vec<&'a str>, &'a Json)>,
+) {
+    match value {
+        Json::Object(table) if !table.is_empty() => {
+            for (key, value) in table {
+                path.push(key);
+                collect_settings(value, path, settings);
+                path.pop();
+            }
+        }
+        value => settings.push((path.clone(), value)),
+    }
+}
+
+fn put(target: &mut Json, path: &[&str], value: &Json) {
+    let Some((key, rest)) = path.split_first() else {
+        *target = value.clone();
+        return;
+    };
+    if let Json::Object(table) = target {
+        put(table.entry(*key).or_insert_with(|| Json::Object(Map::new())), rest, value);
+    }
 }
 
 impl Config {
@@ -255,6 +317,13 @@ impl Config {
         require("mqtt.max_topic_levels", mqtt.max_topic_levels > 0, "at least 1", &mqtt.max_topic_levels);
         let multiplier = mqtt.keepalive_multiplier;
         require("mqtt.keepalive_multiplier", (1.0..=10.0).contains(&multiplier), "1 to 10", &multiplier);
+        let jq_time = self.rule_engine.jq_function_default_timeout;
+        require(
+            "rule_engine.jq_function_default_timeout",
+            (1..=u128::from(JQ_TIME_LIMIT_MS_MAX)).contains(&jq_time.duration().as_millis()),
+            "1ms to 1s",
+            &jq_time,
+        );
         require("node", self.node.contains('@'), "a name such as `sluice@10.0.0.1`", &self.node);
         let level = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         require(
@@ -295,6 +364,18 @@ mod tests {
             problem("[mqtt]\nmax_inflight = 0\nkeepalive_multiplier = 0.5"),
             "2:16 mqtt.max_inflight: expected 1 to 65535, got `0`\n\
              3:24 mqtt.keepalive_multiplier: expected 1 to 10, got `0.5`"
+        );
+        assert_eq!(
+            problem("node = 'x'\n[mqtt]\nmax_inflight = 70000\n[api]\nbind = 1\n[nonsense]\na = 1\nb = 1")
+                .lines()
+                .map(|line| line.split(':').next().unwrap().to_owned())
+                .collect::<Vec<_>>(),
+            ["1", "3", "5", "6"],
+            "every one of them"
+        );
+        assert_eq!(
+            problem("[rule_engine]\njq_function_default_timeout = '10s'"),
+            "2:31 rule_engine.jq_function_default_timeout: expected 1ms to 1s, got `10s`"
         );
         assert!(problem("[mqtt]\nidle_timout = '3s'").contains("did you mean `idle_timeout`?"));
         assert!(

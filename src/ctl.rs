@@ -9,12 +9,13 @@ use serde_json::Value as Json;
 
 use crate::cli::{ClientsCommand, Ctl, CtlCommand, ObjectsCommand};
 use crate::data_dir::Control;
+use crate::output::{AlreadySaid, say};
 
 /// Longest wait for an answer of the API.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Entries asked for at a time.
-const PAGE_LIMIT: u32 = 1000;
+/// Entries asked for at a time: as many as the API gives, as it looks at all of them for each page.
+const PAGE_LIMIT: u32 = 10_000;
 
 /// Characters of a path part that are percent-encoded.
 const PATH_PART: &percent_encoding::AsciiSet =
@@ -112,7 +113,7 @@ fn part(text: &str) -> String {
 }
 
 fn print_json(value: &Json) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    say!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
@@ -123,7 +124,7 @@ async fn status(api: &Api, json: bool) -> anyhow::Result<()> {
     }
     for node in nodes.as_array().into_iter().flatten() {
         let state = if text(node, "node_status") == "running" { "started" } else { "stopped" };
-        println!("Node '{}' {} is {state}", text(node, "node"), text(node, "version"));
+        say!("Node '{}' {} is {state}", text(node, "node"), text(node, "version"));
     }
     Ok(())
 }
@@ -136,10 +137,10 @@ async fn clients(api: &Api, command: ClientsCommand, json: bool) -> anyhow::Resu
                 return print_json(&Json::Array(clients));
             }
             if clients.is_empty() {
-                println!("No clients.");
+                say!("No clients.");
             }
             for client in &clients {
-                println!("{}", client_line(client));
+                say!("{}", client_line(client));
             }
             Ok(())
         }
@@ -147,22 +148,25 @@ async fn clients(api: &Api, command: ClientsCommand, json: bool) -> anyhow::Resu
             match api.get(&format!("/clients/{}", part(&client_id))).await? {
                 Some(client) if json => print_json(&client),
                 Some(client) => {
-                    println!("{}", client_line(&client));
+                    say!("{}", client_line(&client));
                     Ok(())
                 }
-                None => bail!("Not Found."),
+                None => not_found(),
             }
         }
         ClientsCommand::Kick { client_id } => {
-            match api.send(Method::DELETE, &format!("/clients/{}", part(&client_id)), None).await? {
-                Some(_) => {
-                    println!("ok");
-                    Ok(())
-                }
-                None => bail!("Not Found."),
-            }
+            // the client is gone in either case
+            api.send(Method::DELETE, &format!("/clients/{}", part(&client_id)), None).await?;
+            say!("ok");
+            Ok(())
         }
     }
+}
+
+/// Says that what was named is not there, where scripts look for it.
+fn not_found() -> anyhow::Result<()> {
+    say!("Not Found.");
+    Err(AlreadySaid.into())
 }
 
 /// The line that `ctl clients list` has always printed.
@@ -261,10 +265,10 @@ async fn objects(api: &Api, kind: &Kind, command: ObjectsCommand, json: bool) ->
                 return print_json(&Json::Array(items));
             }
             if items.is_empty() {
-                println!("{}", kind.none);
+                say!("{}", kind.none);
             }
             for item in &items {
-                println!("{}", (kind.line)(item));
+                say!("{}", (kind.line)(item));
             }
             Ok(())
         }
@@ -276,7 +280,7 @@ async fn objects(api: &Api, kind: &Kind, command: ObjectsCommand, json: bool) ->
 
 async fn show(api: &Api, kind: &Kind, id: &str, json: bool) -> anyhow::Result<()> {
     let path = format!("{}/{}", kind.path, part(id));
-    let Some(mut object) = api.get(&path).await? else { bail!("Not Found.") };
+    let Some(mut object) = api.get(&path).await? else { return not_found() };
     let metrics = if kind.has_metrics { api.get(&format!("{path}/metrics")).await? } else { None };
     if json {
         if let (Some(fields), Some(metrics)) = (object.as_object_mut(), metrics) {
@@ -284,21 +288,21 @@ async fn show(api: &Api, kind: &Kind, id: &str, json: bool) -> anyhow::Result<()
         }
         return print_json(&object);
     }
-    println!("{}", (kind.line)(&object));
+    say!("{}", (kind.line)(&object));
     for (key, value) in object.as_object().into_iter().flatten() {
         match value {
             Json::String(text) if text.contains('\n') => {
-                println!("  {key}:\n    {}", text.trim().replace('\n', "\n    "));
+                say!("  {key}:\n    {}", text.trim().replace('\n', "\n    "));
             }
-            Json::String(text) => println!("  {key}: {text}"),
-            value => println!("  {key}: {value}"),
+            Json::String(text) => say!("  {key}: {text}"),
+            value => say!("  {key}: {value}"),
         }
     }
     let counters = metrics.as_ref().and_then(|metrics| metrics.get("metrics")).and_then(Json::as_object);
     if let Some(counters) = counters {
-        println!("  metrics:");
+        say!("  metrics:");
         for (name, value) in counters {
-            println!("    {name}: {value}");
+            say!("    {name}: {value}");
         }
     }
     Ok(())
@@ -307,7 +311,7 @@ async fn show(api: &Api, kind: &Kind, id: &str, json: bool) -> anyhow::Result<()
 async fn switch(api: &Api, kind: &Kind, id: &str, enable: bool) -> anyhow::Result<()> {
     let path = format!("{}/{}", kind.path, part(id));
     let answer = if kind.path == RULES.path {
-        let Some(mut rule) = api.get(&path).await? else { bail!("Not Found.") };
+        let Some(mut rule) = api.get(&path).await? else { return not_found() };
         let fields = rule.as_object_mut().context("the server sent no rule")?;
         fields
             .retain(|key, _| matches!(key.as_str(), "sql" | "name" | "actions" | "description" | "metadata"));
@@ -317,8 +321,8 @@ async fn switch(api: &Api, kind: &Kind, id: &str, enable: bool) -> anyhow::Resul
         api.send(Method::PUT, &format!("{path}/enable/{enable}"), None).await?
     };
     if answer.is_none() {
-        bail!("Not Found.");
+        return not_found();
     }
-    println!("ok");
+    say!("ok");
     Ok(())
 }

@@ -42,7 +42,7 @@ impl DataDir {
     /// When it cannot be made or written, or another server holds it.
     pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         let fail = |source| DataDirError::Io { path: path.to_owned(), source };
-        std::fs::create_dir_all(path).map_err(fail)?;
+        create_private(path).map_err(fail)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -84,6 +84,15 @@ impl DataDir {
     }
 }
 
+/// Makes a directory that only its owner can look into, if there is none: it will hold the secrets of connectors.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
 /// How `sluice ctl` reaches the server of a data directory.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Control {
@@ -121,6 +130,16 @@ mod tests {
         assert!(matches!(second, DataDirError::InUse { .. }), "{second}");
         drop(first);
         DataDir::open(folder.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_is_made_is_the_owners_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/data");
+        DataDir::open(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

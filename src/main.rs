@@ -13,6 +13,7 @@ mod editions;
 mod eval;
 mod memory;
 mod mqtt_client;
+mod output;
 mod pub_sub;
 mod reload;
 mod rule_files;
@@ -36,9 +37,9 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Start(options) => start(&options),
         Command::Check(options) => {
-            return on_one_thread(async { Ok(check::run(options).await) }).unwrap_or_else(report);
+            return on_one_thread(check::run(options)).unwrap_or_else(report);
         }
-        Command::Eval(options) => eval::run(&options).map_err(Into::into),
+        Command::Eval(options) => eval::run(&options),
         Command::Pub(options) => on_one_thread(pub_sub::publish(options)),
         Command::Sub(options) => on_one_thread(pub_sub::subscribe(options)),
         Command::Ctl(options) => on_one_thread(ctl::run(options)),
@@ -47,15 +48,19 @@ fn main() -> ExitCode {
 }
 
 fn report(error: anyhow::Error) -> ExitCode {
-    eprintln!("sluice: {error:#}");
+    if error.is::<output::Closed>() {
+        return ExitCode::SUCCESS;
+    }
+    if !error.is::<output::AlreadySaid>() {
+        output::error_line(format_args!("sluice: {error:#}"));
+    }
     ExitCode::FAILURE
 }
 
 fn start(options: &cli::Start) -> anyhow::Result<()> {
     let config = server::configure(options)?;
-    let level = std::env::var("SLUICE_LOG").unwrap_or_else(|_| config.log.level.clone());
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(level)?)
+        .with_env_filter(log_filter(&config.log.level)?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
@@ -64,6 +69,15 @@ fn start(options: &cli::Start) -> anyhow::Result<()> {
         .thread_name("sluice")
         .build()?
         .block_on(server::run(config))
+}
+
+/// What is logged: SLUICE_LOG wins over the configuration.
+fn log_filter(configured: &str) -> anyhow::Result<EnvFilter> {
+    let level = std::env::var("SLUICE_LOG").unwrap_or_else(|_| configured.to_owned());
+    EnvFilter::try_new(&level).map_err(|_| {
+        let expected = "a level such as `info`, or `info,broker_net=debug`";
+        anyhow::anyhow!("SLUICE_LOG: expected {expected}, got `{level}`")
+    })
 }
 
 fn on_one_thread<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -16,6 +16,9 @@ use crate::cli::ClientOptions;
 /// Longest wait for a connection or for an answer to CONNECT and SUBSCRIBE.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest wait for the server to close after a goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Largest packet that the client takes, in bytes.
 const PACKET_SIZE_MAX: u32 = broker_codec::MAX_PACKET_SIZE;
 
@@ -208,10 +211,11 @@ impl Client {
         tokio::time::timeout(ANSWER_TIMEOUT, self.packet()).await.map_err(|_| ClientError::Timeout)?
     }
 
-    /// Says goodbye and closes.
+    /// Says goodbye and waits for the server to close.
     ///
     /// # Errors
-    /// When the connection broke first.
+    /// When the connection broke first, or the server ended it with a reason: nothing else tells that a message of
+    /// QoS 0 was refused.
     pub(crate) async fn disconnect(mut self) -> Result<(), ClientError> {
         self.queue(&Packet::Disconnect(Disconnect {
             reason: ReasonCode::SUCCESS,
@@ -219,7 +223,21 @@ impl Client {
         }))?;
         self.flush().await?;
         self.stream.shutdown().await?;
-        Ok(())
+        match tokio::time::timeout(GOODBYE_TIMEOUT, self.last_word()).await {
+            Ok(Some(reason)) if reason.is_error() => Err(ClientError::Closed(Some(reason))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The reason with which the server closes, if it gives one.
+    async fn last_word(&mut self) -> Option<ReasonCode> {
+        loop {
+            match self.packet().await {
+                Ok(_) => {}
+                Err(ClientError::Closed(reason)) => return reason,
+                Err(_) => return None,
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn publish(options: Publish) -> anyhow::Result<()> {
             error.context(format!("{} messages sent, {} acknowledged", progress.sent, progress.acknowledged))
         );
     }
-    client.disconnect().await?;
+    client.disconnect().await.with_context(|| format!("{} messages sent", progress.sent))?;
     if progress.refused > 0 {
         bail!(
             "{} of {} messages were refused, the last with: {}",

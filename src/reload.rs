@@ -9,12 +9,17 @@ use engine_runtime::{Engine, FileObject, SyncReport};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::rule_files::{self, RuleFiles};
 
-/// Files are read this long after the last change, so that an editor's several writes are one.
+/// Files are read this long after the last change, so that an editor's several writes are one, and a file that is still
+/// being copied is not taken for a short one.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// Files that keep changing are read this long after the first change.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 /// Keeps the engine's file objects in step with the files.
 #[derive(Clone)]
@@ -53,6 +58,7 @@ impl RuleReload {
             let lines: Vec<String> = files.problems.iter().map(ToString::to_string).collect();
             bail!("the rule files have problems:\n{}", lines.join("\n"));
         }
+        warn_of(&files);
         let report = self.engine.sync_files(objects(files)).await;
         if !report.problems.is_empty() {
             let lines: Vec<String> = report
@@ -82,6 +88,7 @@ impl RuleReload {
             return;
         }
         info!(why, "rule files read again");
+        warn_of(&files);
         log(&self.engine.sync_files(objects(files)).await);
     }
 
@@ -102,8 +109,11 @@ impl RuleReload {
         let reload = self.clone();
         let task = tokio::spawn(async move {
             while changes.recv().await.is_some() {
-                tokio::time::sleep(SETTLE).await;
-                while changes.try_recv().is_ok() {}
+                let latest = Instant::now() + SETTLE_MAX;
+                while Instant::now() < latest
+                    && let Ok(Some(())) = timeout_at(Instant::now() + SETTLE, changes.recv()).await
+                {
+                }
                 reload.again("files changed").await;
             }
         });
@@ -121,6 +131,12 @@ impl RuleReload {
             watcher.watch(rule_files::watched_folder(path), RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
+    }
+}
+
+fn warn_of(files: &RuleFiles) {
+    for warning in &files.warnings {
+        warn!("{warning}");
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct RuleFiles {
     pub(crate) objects: Vec<Declared>,
     /// Files that could not be read, and objects that are wrong.
     pub(crate) problems: Vec<Problem>,
+    /// Rules that are taken but will probably fail.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// One object with the place where it was declared.
@@ -81,6 +83,7 @@ fn check_files(engine: &Engine, files: &[TomlFile], result: &mut RuleFiles) {
             }
             let problems = problems_of(engine, file, &declared);
             if problems.is_empty() {
+                result.warnings.extend(warnings_of(file, &declared));
                 result.objects.push(declared);
             } else {
                 result.problems.extend(problems);
@@ -204,10 +207,24 @@ fn place_of(at: &str, field: &str) -> String {
 /// Problems inside a rule's SQL, at their line and column in the file.
 fn sql_problems(file: &TomlFile, at: &str, config: &Json) -> Vec<Problem> {
     let Some(sql) = config.get("sql").and_then(Json::as_str) else { return Vec::new() };
-    let Err(errors) = engine_sql::Plan::compile(sql) else { return Vec::new() };
+    match engine_sql::Plan::compile(sql) {
+        Ok(_) => Vec::new(),
+        Err(errors) => in_sql(file, at, errors.problems()),
+    }
+}
+
+/// What is allowed in a rule's SQL but will probably fail.
+fn warnings_of(file: &TomlFile, declared: &Declared) -> Vec<Problem> {
+    let sql = declared.object.config.get("sql").and_then(Json::as_str);
+    match (declared.object.class, sql.map(engine_sql::Plan::compile)) {
+        (ObjectClass::Rule, Some(Ok(plan))) => in_sql(file, &declared.at, plan.warnings()),
+        _ => Vec::new(),
+    }
+}
+
+fn in_sql(file: &TomlFile, at: &str, problems: &[engine_sql::Problem]) -> Vec<Problem> {
     let path = format!("{at}.sql");
-    errors
-        .problems()
+    problems
         .iter()
         .map(|problem| {
             let at = problem.span.start;
@@ -222,28 +239,53 @@ fn sql_problems(file: &TomlFile, at: &str, config: &Json) -> Vec<Problem> {
         .collect()
 }
 
-/// Actions name their connector, rules their actions: a name that is declared nowhere in the same set of files is
-/// a problem only when the file set is all there is; the server's other objects are checked by the engine.
+/// Actions name their connector, rules their actions, actions those that take over. What is declared nowhere may be one
+/// of the server's other objects, which the engine knows; only what looks like a slip of the pen is a problem here.
 fn check_references(files: &[TomlFile], result: &mut RuleFiles) {
-    let connectors: Vec<String> = ids(result, ObjectClass::Connector);
+    let connectors = ids(result, ObjectClass::Connector);
+    let actions = ids(result, ObjectClass::Action);
     let mut problems = Vec::new();
-    for declared in result.objects.iter().filter(|declared| declared.object.class == ObjectClass::Action) {
-        let config = &declared.object.config;
-        let (Some(kind), Some(name)) =
-            (config.get("type").and_then(Json::as_str), config.get("connector").and_then(Json::as_str))
-        else {
-            continue;
-        };
-        let wanted = format!("{kind}:{name}");
-        let near = nearest(&wanted, connectors.iter().map(String::as_str)).filter(|near| *near != wanted);
-        if !connectors.contains(&wanted)
-            && let Some(near) = near
-        {
-            let message = format!("no connector `{wanted}` is declared; did you mean `{near}`?");
-            problems.push(files[declared.file].problem(&format!("{}.connector", declared.at), message));
+    for declared in &result.objects {
+        for (class, wanted, at) in references(declared) {
+            let known = if class == ObjectClass::Connector { &connectors } else { &actions };
+            let near = nearest(&wanted, known.iter().map(String::as_str));
+            if let Some(near) = near.filter(|near| *near != wanted) {
+                let message = format!("no {class} `{wanted}` is declared; did you mean `{near}`?");
+                problems.push(files[declared.file].problem(&format!("{}.{at}", declared.at), message));
+            }
         }
     }
     result.problems.append(&mut problems);
+}
+
+/// The objects that an object names: class, id, and the field that names it.
+fn references(declared: &Declared) -> Vec<(ObjectClass, String, String)> {
+    let config = &declared.object.config;
+    let text = |value: &Json, field: &str| value.get(field).and_then(Json::as_str).map(str::to_owned);
+    let list = |field: &str| config.get(field).and_then(Json::as_array).into_iter().flatten().enumerate();
+    match declared.object.class {
+        ObjectClass::Connector => Vec::new(),
+        ObjectClass::Action => {
+            let connector = text(config, "type").zip(text(config, "connector"));
+            let connector = connector.map(|(kind, name)| {
+                (ObjectClass::Connector, format!("{kind}:{name}"), "connector".to_owned())
+            });
+            let fallbacks = list("fallback_actions").filter_map(|(index, fallback)| {
+                let (kind, name) = text(fallback, "type").zip(text(fallback, "name"))?;
+                Some((
+                    ObjectClass::Action,
+                    format!("{kind}:{name}"),
+                    format!("fallback_actions[{index}].name"),
+                ))
+            });
+            connector.into_iter().chain(fallbacks).collect()
+        }
+        ObjectClass::Rule => list("actions")
+            .filter_map(|(index, action)| {
+                Some((ObjectClass::Action, action.as_str()?.to_owned(), format!("actions[{index}]")))
+            })
+            .collect(),
+    }
 }
 
 fn ids(result: &RuleFiles, class: ObjectClass) -> Vec<String> {
@@ -276,9 +318,14 @@ fn type_of(value: &Json) -> &'static str {
 
 /// Tells rule files from configuration files: only the former have these tables at their top.
 pub(crate) fn is_rule_file(file: &TomlFile) -> bool {
-    file.json
-        .as_object()
-        .is_some_and(|top| ROOTS.iter().any(|root| top.get(*root).is_some_and(Json::is_object)))
+    // `rules` of a configuration file is a list of paths
+    let has_tables = |value: &Json| match value {
+        Json::Array(items) => items.iter().any(Json::is_object),
+        value => value.is_object(),
+    };
+    file.json.as_object().is_some_and(|top| {
+        ROOTS.iter().any(|root| top.get(*root).is_some_and(|value| *root != "rules" || has_tables(value)))
+    })
 }
 
 /// The folder that a path of a rule file is watched by.

@@ -92,6 +92,7 @@ impl Server {
         );
         let store = SqliteStore::open(data_dir.path()).await?;
         let snapshot = store.load().await?;
+        let api_keys = read_api_keys(&config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let broker = Broker::new(broker_config(&config), Arc::clone(&clock));
         let engine = Engine::new(engine_config(&config, &data_dir, &clock));
@@ -108,10 +109,6 @@ impl Server {
 
         // the API before the listeners: a port that is taken is found before a client is accepted
         let api_listener = if config.api.enable { Some(bind_api(config.api.bind).await?) } else { None };
-        let network = broker_net::Server::start(network_config(&config), Arc::clone(&broker))
-            .context("cannot start the MQTT listeners")?;
-        announce_access(&config);
-
         let parts = Parts {
             config: &config,
             data_dir: &data_dir,
@@ -120,8 +117,15 @@ impl Server {
             broker: &broker,
             engine: &engine,
         };
+        let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let api = parts.make_api(&snapshot, &token);
+        load_api_keys(&api, &config, api_keys.as_deref()).await?;
+
+        let network = broker_net::Server::start(network_config(&config), Arc::clone(&broker))
+            .context("cannot start the MQTT listeners")?;
+        announce_access(&config);
         let api = match api_listener {
-            Some(listener) => Some(parts.start_api(listener, &network, &snapshot).await?),
+            Some(listener) => Some(start_api(api, listener, &network, &data_dir, token).await?),
             None => None,
         };
         info!(rules = engine.rules().len(), "sluice is ready");
@@ -170,25 +174,22 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    async fn start_api(
-        self,
-        listener: TcpListener,
-        network: &broker_net::Server,
-        snapshot: &api::Snapshot,
-    ) -> anyhow::Result<ApiTask> {
-        let address = listener.local_addr()?;
-        let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    /// Makes the management interface; nobody can reach it yet.
+    fn make_api(self, snapshot: &api::Snapshot, token: &str) -> Api {
+        let rule_engine = &self.config.rule_engine;
         let settings = ApiSettings {
             node: self.config.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             edition: edition_label(self.config.edition).to_owned(),
             data_dir: self.data_dir.path().display().to_string(),
-            local_token: Some(token.clone()),
+            local_token: Some(token.to_owned()),
             token_lifetime_ms: i64::try_from(self.config.api.token_expired_time.duration().as_millis())
                 .unwrap_or(i64::MAX),
+            ignore_sys_message: rule_engine.ignore_sys_message,
+            jq_time_limit_ms: millis(rule_engine.jq_function_default_timeout),
             ..ApiSettings::default()
         };
-        let api = Api::new(
+        Api::new(
             ApiParts {
                 broker: Arc::clone(self.broker),
                 engine: Arc::clone(self.engine),
@@ -198,25 +199,33 @@ impl Parts<'_> {
                 settings,
             },
             snapshot,
-        );
-        prepare_accounts(&api, self.config).await?;
-        let control = Control {
-            api: format!("http://{}", reachable(address)),
-            mqtt: network.local_addrs().iter().map(ToString::to_string).collect(),
-            token,
-            pid: std::process::id(),
-        };
-        self.data_dir
-            .write_control(&control)
-            .context("cannot write the control file into the data directory")?;
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(api::serve(listener, api::router(api), stop.clone()));
-        Ok(ApiTask { stop, task })
+        )
     }
 }
 
-/// Makes the administrator at the first start, and reads the file of API keys.
-async fn prepare_accounts(api: &Api, config: &Config) -> anyhow::Result<()> {
+/// Opens the management interface.
+async fn start_api(
+    api: Api,
+    listener: TcpListener,
+    network: &broker_net::Server,
+    data_dir: &DataDir,
+    token: String,
+) -> anyhow::Result<ApiTask> {
+    prepare_administrator(&api).await?;
+    let control = Control {
+        api: format!("http://{}", reachable(listener.local_addr()?)),
+        mqtt: network.local_addrs().iter().map(ToString::to_string).collect(),
+        token,
+        pid: std::process::id(),
+    };
+    data_dir.write_control(&control).context("cannot write the control file into the data directory")?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(api::serve(listener, api::router(api), stop.clone()));
+    Ok(ApiTask { stop, task })
+}
+
+/// Makes the administrator at the first start.
+async fn prepare_administrator(api: &Api) -> anyhow::Result<()> {
     let given = std::env::var("SLUICE_ADMIN_PASSWORD").ok();
     match api
         .accounts()
@@ -233,16 +242,24 @@ async fn prepare_accounts(api: &Api, config: &Config) -> anyhow::Result<()> {
             eprintln!("\n    First start: log in as `admin` with the password {password}\n");
         }
     }
-    if let Some(path) = &config.api.api_keys {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the API keys in `{}` (--api-keys)", path.display()))?;
-        let keys = api
-            .accounts()
-            .load_key_file(&text)
-            .await
-            .with_context(|| format!("cannot load the API keys in `{}` (--api-keys)", path.display()))?;
-        info!(keys, "API keys loaded");
-    }
+    Ok(())
+}
+
+/// Reads the file of API keys.
+fn read_api_keys(config: &Config) -> anyhow::Result<Option<String>> {
+    let Some(path) = &config.api.api_keys else { return Ok(None) };
+    let text = std::fs::read_to_string(path);
+    text.map(Some).with_context(|| format!("cannot read the API keys in `{}` (--api-keys)", path.display()))
+}
+
+async fn load_api_keys(api: &Api, config: &Config, text: Option<&str>) -> anyhow::Result<()> {
+    let (Some(path), Some(text)) = (&config.api.api_keys, text) else { return Ok(()) };
+    let keys = api
+        .accounts()
+        .load_key_file(text)
+        .await
+        .with_context(|| format!("cannot load the API keys in `{}` (--api-keys)", path.display()))?;
+    info!(keys, "API keys loaded");
     Ok(())
 }
 
@@ -313,6 +330,10 @@ fn seconds(period: connectors_api::Period) -> u32 {
     u32::try_from(period.duration().as_secs()).unwrap_or(u32::MAX)
 }
 
+fn millis(period: connectors_api::Period) -> u64 {
+    u64::try_from(period.duration().as_millis()).unwrap_or(u64::MAX)
+}
+
 fn engine_config(config: &Config, data_dir: &DataDir, clock: &Arc<dyn Clock>) -> EngineConfig {
     let mut engine = EngineConfig::new(config.node.clone(), data_dir.path(), Arc::clone(clock));
     engine.definitions = connectors::definitions(config.edition);
@@ -321,6 +342,7 @@ fn engine_config(config: &Config, data_dir: &DataDir, clock: &Arc<dyn Clock>) ->
         bytes => bytes,
     };
     engine.ignore_sys_message = config.rule_engine.ignore_sys_message;
+    engine.jq_time_limit_ms = millis(config.rule_engine.jq_function_default_timeout);
     engine
 }
 

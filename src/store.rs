@@ -5,6 +5,7 @@ use std::path::Path;
 use api::{ApiKeyRecord, Change, Role, Snapshot, Store, StoreError, UserRecord};
 use async_trait::async_trait;
 use engine_runtime::{ObjectClass, StoredObject};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -25,9 +26,11 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be opened, or was written by a later version.
     pub(crate) async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let path = data_dir.join(FILE_NAME);
+        make_private(&path)
+            .map_err(|error| StoreError::new(format!("cannot open `{FILE_NAME}`: {error}")))?;
         let options = SqliteConnectOptions::new()
-            .filename(data_dir.join(FILE_NAME))
-            .create_if_missing(true)
+            .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
         // one writer: SQLite has no more, and reads are for the start only
@@ -36,7 +39,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(|error| StoreError::new(format!("cannot open `{FILE_NAME}`: {error}")))?;
-        sqlx::migrate!("./migrations").run(&pool).await.map_err(StoreError::new)?;
+        sqlx::migrate!("./migrations").run(&pool).await.map_err(not_migrated)?;
         Ok(Self { pool })
     }
 
@@ -53,6 +56,32 @@ impl SqliteStore {
         let rows = sqlx::query(query).fetch_all(&self.pool).await.map_err(StoreError::new)?;
         rows.iter().map(read).collect()
     }
+}
+
+/// Makes the file if there is none and keeps others from reading it: it holds the secrets of connectors. The files that
+/// SQLite puts beside it get the same mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
+}
+
+fn not_migrated(error: MigrateError) -> StoreError {
+    StoreError::new(match error {
+        MigrateError::VersionMissing(version) => format!(
+            "`{FILE_NAME}` was written by a later version of this server (it has migration {version}): start that \
+             version, or choose another data directory with --data-dir"
+        ),
+        MigrateError::VersionMismatch(version) => {
+            format!("migration {version} of `{FILE_NAME}` is not the one of this version of the server")
+        }
+        error => format!("cannot bring `{FILE_NAME}` up to date: {error}"),
+    })
 }
 
 #[async_trait]
@@ -157,7 +186,12 @@ fn read_object(row: &SqliteRow) -> Result<StoredObject, StoreError> {
     Ok(StoredObject {
         class: class_by_name(&class)?,
         id: column(row, "id")?,
-        config: serde_json::from_str(&config).map_err(StoreError::new)?,
+        config: serde_json::from_str(&config).map_err(|error| {
+            let id: String = row.try_get("id").unwrap_or_default();
+            StoreError::new(format!(
+                "the configuration of {class} `{id}` in `{FILE_NAME}` is not JSON: {error}"
+            ))
+        })?,
         created_at_ms: column(row, "created_at_ms")?,
         last_modified_at_ms: column(row, "last_modified_at_ms")?,
     })
@@ -168,6 +202,45 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_the_owner_reads_the_secrets_of_connectors() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE_NAME), "").unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        store.apply(&[Change::DeleteUser { username: "x".into() }]).await.unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", entry.path());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_of_a_later_version_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        sqlx::query("INSERT INTO _sqlx_migrations VALUES (99, 'later', CURRENT_TIMESTAMP, 1, x'00', 1)")
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        store.close().await;
+        let error = SqliteStore::open(folder.path()).await.expect_err("refused").to_string();
+        assert!(error.contains("later version") && error.contains("99"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        sqlx::query("INSERT INTO objects VALUES ('rule', 'bad', '{', 1, 1)")
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        let error = store.load().await.expect_err("refused").to_string();
+        assert!(error.contains("rule `bad`"), "{error}");
+    }
 
     #[tokio::test]
     async fn what_is_stored_is_there_after_a_restart() {

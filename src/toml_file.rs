@@ -81,8 +81,9 @@ impl TomlFile {
     /// # Errors
     /// When it cannot be read or is not TOML.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        let text = std::fs::read_to_string(path)
+        let bytes = std::fs::read(path)
             .map_err(|error| Problem::of_file(path, format!("cannot read the file: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, error.as_bytes()))?;
         Self::parse(path, text)
     }
 
@@ -100,9 +101,15 @@ impl TomlFile {
         };
         let text = std::mem::take(&mut file.text);
         let parsed = DeTable::parse(&text)
-            .map_err(|error| Refused {
-                at: error.span().map_or(0, |span| span.start),
-                message: error.message().to_owned(),
+            .map_err(|error| {
+                let span = error.span().unwrap_or_default();
+                let message = match (error.message(), text.get(span.clone())) {
+                    ("duplicate key", Some(key)) => {
+                        format!("duplicate key `{key}`, expected each key and each table once")
+                    }
+                    (message, _) => message.to_owned(),
+                };
+                Refused { at: span.start, message }
             })
             .and_then(|table| file.table(table.get_ref(), ""));
         file.text.clone_from(&text);
@@ -195,20 +202,41 @@ impl TomlFile {
     ) -> Problem {
         let message = message.into();
         let Some(span) = self.values.get(path) else { return self.problem(path, message) };
+        self.problem_at(self.offset_in_text(span, line, column), labelled(path, &message))
+    }
+
+    /// Where in the file a place of a text value stands. In texts with escapes a character of the value may be several of
+    /// the file, or none.
+    fn offset_in_text(&self, span: &Range<usize>, line: usize, column: usize) -> usize {
         let raw = &self.text[span.clone()];
         let opening = if raw.starts_with("\"\"\"") || raw.starts_with("'''") { 3 } else { 1 };
-        let mut start = span.start + opening;
-        // a newline right after the opening quotes is not part of the value
-        let body = &self.text[start..];
+        let has_escapes = raw.starts_with('"');
+        let end = span.end.saturating_sub(opening).max(span.start);
+        let mut at = (span.start + opening).min(end);
         if opening == 3 {
-            start += if body.starts_with("\r\n") { 2 } else { usize::from(body.starts_with('\n')) };
+            // a newline right after the opening quotes is not part of the value
+            let body = &self.text[at..end];
+            at += if body.starts_with("\r\n") { 2 } else { usize::from(body.starts_with('\n')) };
         }
-        let skipped: usize =
-            self.text[start..].split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-        let line_start = start + skipped;
-        let inside: usize =
-            self.text[line_start..].chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
-        self.problem_at(line_start + inside, labelled(path, &message))
+        let mut place = (1, 1);
+        while at < end {
+            let rest = &self.text[at..end];
+            let (len, decoded) = match rest.chars().next() {
+                Some('\\') if has_escapes => escape(rest),
+                Some(character) => (character.len_utf8(), Some(character)),
+                None => break,
+            };
+            if place >= (line, column) && decoded.is_some() {
+                break;
+            }
+            match decoded {
+                Some('\n') => place = (place.0 + 1, 1),
+                Some(_) => place.1 += 1,
+                None => {}
+            }
+            at += len;
+        }
+        at
     }
 
     /// Points at each problem of a configuration whose paths begin below `base`.
@@ -231,6 +259,35 @@ impl TomlFile {
             message,
             source_line,
         }
+    }
+}
+
+/// The bytes of the escape at the beginning of `text`, and its character; the end of a line that is joined with the next
+/// one has none. Of a character that is given by its number only the place matters.
+fn escape(text: &str) -> (usize, Option<char>) {
+    let (len, character) = match text[1..].chars().next() {
+        Some('n') => (2, Some('\n')),
+        Some('x') => (4, Some('x')),
+        Some('u') => (6, Some('u')),
+        Some('U') => (10, Some('U')),
+        Some(space) if space.is_ascii_whitespace() => (text.len() - text[1..].trim_ascii_start().len(), None),
+        Some(other) => (1 + other.len_utf8(), Some(other)),
+        None => (1, None),
+    };
+    (len.min(text.len()), character)
+}
+
+/// Where a file stops being UTF-8.
+fn not_utf8(path: &Path, bytes: &[u8]) -> Problem {
+    let valid = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let found = bytes.get(valid.len()).copied().unwrap_or_default();
+    let line_start = valid.rfind('\n').map_or(0, |at| at + 1);
+    Problem {
+        file: path.to_owned(),
+        line: valid.matches('\n').count() + 1,
+        column: valid[line_start..].chars().count() + 1,
+        message: format!("found the byte 0x{found:02X}, expected text in UTF-8"),
+        source_line: valid[line_start..].to_owned(),
     }
 }
 
@@ -315,6 +372,34 @@ mod tests {
         assert_eq!((problem.line, problem.column), (5, 6));
         let problem = file.problem_in_text("rules.r.b", 1, 3, "m");
         assert_eq!((problem.line, problem.column), (6, 8));
+    }
+
+    #[test]
+    fn a_place_inside_a_text_with_escapes_is_found() {
+        let file = file(
+            "a = \"x\\n\\ty FRM\"\nb = \"\"\"\n  one \\\n     two FRM\n\\u00e9 FRM\"\"\"\nc = 'a\\nb'\nd = \"é\\U0001F600z\"\n",
+        );
+        let at = |path: &str, line, column| {
+            let problem = file.problem_in_text(path, line, column, "m");
+            (problem.line, problem.column)
+        };
+        assert_eq!(at("a", 2, 4), (1, 13));
+        assert_eq!(at("b", 1, 7), (4, 6), "the value goes on in the next line");
+        assert_eq!(at("b", 1, 11), (4, 10));
+        assert_eq!(at("b", 2, 3), (5, 8));
+        assert_eq!(at("c", 1, 4), (6, 9), "no escapes in single quotes");
+        assert_eq!(at("d", 1, 3), (7, 17));
+        assert_eq!(at("d", 9, 9), (7, 18), "beyond the end");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_placed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.toml");
+        std::fs::write(&path, b"a = 1\nb = \"\xc3\xa9\xff\"\n").unwrap();
+        let problem = TomlFile::read(&path).unwrap_err();
+        assert_eq!((problem.line, problem.column), (2, 7));
+        assert!(problem.message.contains("0xFF") && problem.to_string().contains("UTF-8"), "{problem}");
     }
 
     #[test]

@@ -108,3 +108,70 @@ fn a_setting_out_of_range() {
 fn a_bad_address() {
     check("sluice.toml", "[listeners.tcp.default]\nbind = 'localhost'\n", "2:8", &["socket address"]);
 }
+
+#[test]
+fn a_function_that_does_not_exist() {
+    let text = "[rules.r]\nsql = '''\nSELECT *\nFROM \"t\" WHERE lowr(site) = 'berlin'\n'''\n";
+    check("rules.toml", text, "4:16", &["no function named `lowr`", "did you mean `lower`?"]);
+}
+
+#[test]
+fn a_misspelt_from_in_a_text_with_escapes() {
+    let text = "[rules.r]\nsql = \"SELECT payload.t AS t,\\n\\tu FRM \\\"s/#\\\"\"\n";
+    check("rules.toml", text, "2:36", &["`FRM`", "did you mean `FROM`?"]);
+}
+
+#[test]
+fn a_rule_with_an_action_that_is_not_there() {
+    let text = format!("{SINK}[rules.r]\nsql = 'SELECT * FROM \"t\"'\nactions = ['sqlite:svae']\n");
+    check("rules.toml", &text, "8:12", &["sqlite:svae", "did you mean `sqlite:save`?"]);
+}
+
+#[test]
+fn a_fallback_that_is_not_there() {
+    let text =
+        format!("{SINK}fallback_actions = [{{ kind = 'reference', type = 'sqlite', name = 'svae' }}]\n");
+    check("rules.toml", &text, "6:67", &["sqlite:svae", "did you mean `sqlite:save`?"]);
+}
+
+#[test]
+fn a_table_that_is_there_twice() {
+    check("rules.toml", "[rules.r]\nsql = 'x'\n[rules.r]\n", "3:8", &["duplicate key `r`", "once"]);
+}
+
+#[test]
+fn rules_as_an_array_of_tables() {
+    check("rules.toml", "[[rules]]\nid = 'r'\n", "1:1", &["expected a table", "array"]);
+}
+
+#[test]
+fn a_file_that_is_not_utf_8() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.toml");
+    std::fs::write(&file, b"[rules.r]\nsql = 'caf\xe9'\n").expect("written");
+    let output = sluice().arg("check").arg(&file).output().expect("check runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    let place = format!("{}:2:11: found the byte 0xE9, expected text in UTF-8", file.display());
+    assert!(said.starts_with(&place), "{said}");
+}
+
+#[test]
+fn every_problem_of_every_file_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    write("a.toml", "[rules.one]\nsql = 'SELEC'\n[connectors.sqlite.db]\n[rules.two]\nsql = 5\n");
+    write("b.toml", "[actions.http.x]\nconnector = 5\n");
+    write("c.toml", "x = [\n");
+    write("d.toml", "[rules.sound]\nsql = 'SELECT * FROM \"t\"'\n");
+    let output = sluice().arg("check").arg(folder.path()).output().expect("check runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let prefix = format!("{}/", folder.path().display());
+    let places: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix(&prefix))
+        .map(|line| line.splitn(4, ':').take(2).collect::<Vec<_>>().join(":"))
+        .collect();
+    assert_eq!(places, ["a.toml:2", "a.toml:3", "a.toml:5", "b.toml:1", "b.toml:2", "c.toml:1"], "{said}");
+    assert!(said.ends_with("4 files checked: 6 problems\n"), "{said}");
+}
