@@ -25,7 +25,7 @@ pub(crate) struct PostgresChannel {
     config: ActionConfig,
     /// Made anew when the table has changed.
     plan: Mutex<Arc<Plan>>,
-    doubts: Doubts,
+    doubts: Arc<Doubts>,
     /// What the server said of the statement, until a check finds it mended.
     fault: Mutex<Option<Reason>>,
 }
@@ -38,6 +38,7 @@ impl PostgresChannel {
     pub(crate) async fn add(
         pool: Arc<Pool>,
         tracked: Arc<AtomicBool>,
+        doubts: Arc<Doubts>,
         config: ActionConfig,
         deadline: Instant,
     ) -> Result<Self, ChannelError> {
@@ -45,7 +46,7 @@ impl PostgresChannel {
         let plan = prepare(&mut lease, &config).await.map_err(|error| channel_error(&error))?;
         lease.give_back();
         let plan = Mutex::new(Arc::new(plan));
-        Ok(Self { pool, tracked, config, plan, doubts: Doubts::default(), fault: Mutex::new(None) })
+        Ok(Self { pool, tracked, config, plan, doubts, fault: Mutex::new(None) })
     }
 
     fn plan(&self) -> Arc<Plan> {
@@ -114,6 +115,10 @@ impl Channel for PostgresChannel {
         };
         if let Some(fault) = delivered.statement_fault {
             self.set_fault(Some(fault));
+        }
+        // nothing is awaited from here on
+        for (delivery, _) in batch.iter().zip(&fates).filter(|(_, fate)| is_there(fate)) {
+            self.doubts.forget(&delivery.delivery_id);
         }
         let mut outcomes = delivered.outcomes.into_iter();
         let next = |fate: &Option<Fate>| match is_there(fate) {

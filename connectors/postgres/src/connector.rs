@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::channel::PostgresChannel;
 use crate::classify::classify;
 use crate::config::ConnectorConfig;
+use crate::doubt::Doubts;
 use crate::parameters::ActionConfig;
 use crate::pool::Pool;
 
@@ -21,6 +22,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// A connector of type `pgsql`.
 pub(crate) struct PostgresConnector {
+    id: Arc<str>,
     pool: Arc<Pool>,
     /// The server can tell what became of a transaction; cleared by the first that cannot.
     tracked: Arc<AtomicBool>,
@@ -36,7 +38,11 @@ impl PostgresConnector {
         let lease = pool.lease((Instant::now() + CHECK_LIMIT).into()).await.map_err(StartError::Target)?;
         lease.give_back();
         tracing::debug!(connector = %context.id, "connected");
-        Ok(Self { pool: Arc::new(pool), tracked: Arc::new(AtomicBool::new(true)) })
+        Ok(Self {
+            id: Arc::clone(&context.id),
+            pool: Arc::new(pool),
+            tracked: Arc::new(AtomicBool::new(true)),
+        })
     }
 }
 
@@ -70,8 +76,9 @@ impl Connector for PostgresConnector {
     ) -> Result<Arc<dyn Channel>, ChannelError> {
         let config = ActionConfig::read(parameters)?;
         let deadline = Instant::now() + CHECK_LIMIT;
-        let channel =
-            PostgresChannel::add(Arc::clone(&self.pool), Arc::clone(&self.tracked), config, deadline).await?;
+        let doubts = Doubts::of(&self.id, &context.id);
+        let (pool, tracked) = (Arc::clone(&self.pool), Arc::clone(&self.tracked));
+        let channel = PostgresChannel::add(pool, tracked, doubts, config, deadline).await?;
         tracing::debug!(action = %context.id, "statement prepared");
         Ok(Arc::new(channel))
     }

@@ -10,7 +10,7 @@
 //! checkpoint at the beginning of the transaction is part of its identity.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use connectors_api::{Delivery, Reason};
@@ -40,6 +40,15 @@ pub(crate) enum Fate {
 /// The transactions in doubt of one action, with their rows.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts(Mutex<State>);
+
+/// The doubts of each action, by connector and action. They outlive channel and connector, which are made anew at every
+/// edit: the rows come back to whoever is there then.
+static KEPT: LazyLock<Mutex<ByAction>> = LazyLock::new(Mutex::default);
+
+type ByAction = HashMap<(Arc<str>, Arc<str>), Arc<Doubts>>;
+
+/// Actions with doubts that are remembered at most, beside those at work.
+const ACTIONS_MAX: usize = 1000;
 
 #[derive(Debug, Default)]
 struct State {
@@ -79,6 +88,14 @@ impl Drop for Pending<'_> {
 }
 
 impl Doubts {
+    /// The doubts of an action on a connector.
+    pub(crate) fn of(connector: &Arc<str>, action: &Arc<str>) -> Arc<Self> {
+        let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let many = kept.len() > ACTIONS_MAX;
+        kept.retain(|_, doubts| Arc::strong_count(doubts) > 1 || !(many || doubts.state().rows.is_empty()));
+        Arc::clone(kept.entry((Arc::clone(connector), Arc::clone(action))).or_default())
+    }
+
     /// COMMIT is about to be sent.
     pub(crate) fn pending<'a>(&'a self, id: Option<TransactionId>, rows: &'a [&'a Delivery]) -> Pending<'a> {
         Pending { doubts: self, id, rows }
@@ -101,8 +118,11 @@ impl Doubts {
         }
     }
 
-    /// Takes the rows of `batch` whose transaction is known to be committed or aborted off the list, after asking the
-    /// server where that is not known yet. One answer per row: `Some` for a row that was in doubt.
+    /// Tells the fate of the rows of `batch`, after asking the server where it is not known yet. One answer per row:
+    /// `Some` for a row that was in doubt.
+    ///
+    /// Rows to be sent again are off the list then. Those that are there already stay on it, until
+    /// [`Doubts::forget`] says that somebody knows: the caller may be cancelled before it can tell.
     ///
     /// # Errors
     /// When the server cannot be asked now: none of the rows may be sent then.
@@ -122,7 +142,22 @@ impl Doubts {
                 doubt.fate = Some(fate);
             }
         }
-        Ok(batch.iter().map(|delivery| self.take(&delivery.delivery_id)).collect())
+        let fate_of = |delivery: &Delivery| match self.fate(&delivery.delivery_id) {
+            Some(Fate::Committed) => Some(Fate::Committed),
+            _ => self.take(&delivery.delivery_id),
+        };
+        Ok(batch.iter().map(fate_of).collect())
+    }
+
+    /// The caller knows that the row is there.
+    pub(crate) fn forget(&self, row: &Text) {
+        self.take(row);
+    }
+
+    fn fate(&self, row: &Text) -> Option<Fate> {
+        let state = self.state();
+        let number = state.rows.get(row)?;
+        state.transactions.get(number)?.fate
     }
 
     /// The first transaction without a known fate that has a row in `batch`.
@@ -275,9 +310,25 @@ mod tests {
         assert_eq!(noted, id());
         doubts.state().transactions.get_mut(&number).expect("noted").fate = Some(Fate::Committed);
         assert_eq!(doubts.first_open(&[delivery("2")]), None);
-        assert_eq!(doubts.take(&"2".into()), Some(Fate::Committed));
-        assert_eq!(doubts.take(&"2".into()), None);
+        assert_eq!(doubts.fate(&"2".into()), Some(Fate::Committed), "asking does not forget");
+        doubts.forget(&"2".into());
+        assert_eq!(doubts.fate(&"2".into()), None);
         assert_eq!(doubts.take(&"1".into()), Some(Fate::Committed));
         assert!(doubts.state().transactions.is_empty());
+    }
+
+    #[test]
+    fn doubts_outlive_the_channel_while_there_are_some() {
+        let names = |action: &str| (Arc::<str>::from("pgsql:doubtful"), Arc::<str>::from(action));
+        let (connector, action) = names("pgsql:a");
+        let row = delivery("1");
+        drop(Doubts::of(&connector, &action).pending(Some(id()), &[&row]));
+        let (other_connector, other) = names("pgsql:b");
+        drop(Doubts::of(&other_connector, &other));
+        let again = Doubts::of(&connector, &action);
+        assert!(again.first_open(&[delivery("1")]).is_some());
+        again.forget(&"1".into());
+        drop(again);
+        assert_eq!(Doubts::of(&connector, &action).first_open(&[delivery("1")]), None);
     }
 }

@@ -62,31 +62,54 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, mode: &AtomicU8) 
     }
 }
 
-async fn check(database: &Database, parameters: Json, mode: u8) {
+/// What happens between the lost answer and the next attempt.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Nothing,
+    /// The action is edited: its channel is made anew.
+    Edited,
+    /// The connector is edited: it is stopped and started anew.
+    Restarted,
+}
+
+async fn check(database: &Database, parameters: Json, mode: u8, meanwhile: Meanwhile) {
     database.sql("drop table if exists t; create table t (v int)");
     let next = Arc::new(AtomicU8::new(PASS));
     let mut config = config(database.url());
     let server = config["server"].as_str().expect("a server").to_owned();
     config["server"] = json!(proxy(server, Arc::clone(&next)).await);
-    let channel = add(&start(config).await, parameters.clone()).await;
+    let mut connector = start(config.clone()).await;
+    let mut channel = add(&connector, parameters.clone()).await;
 
     let rows = batch(&[r#"{"v":1}"#, r#"{"v":2}"#, r#"{"v":3}"#]);
     next.store(mode, Ordering::SeqCst);
     assert_all_retry(&channel.deliver(&rows, soon()).await);
+    if let Meanwhile::Restarted = meanwhile {
+        drop(channel);
+        connector.stop().await;
+        connector = start(config).await;
+        channel = add(&connector, parameters.clone()).await;
+    } else if let Meanwhile::Edited = meanwhile {
+        channel = add(&connector, parameters.clone()).await;
+    }
     // the rows come back in other company
     let mut again = rows[1..].to_vec();
     again.push(support::delivery("new", r#"{"v":4}"#));
     assert_all_ok(&channel.deliver(&again, soon()).await);
     assert_all_ok(&channel.deliver(&rows[..1], soon()).await);
-    assert_eq!(database.sql("select v from t order by v"), "1\n2\n3\n4", "{parameters}, mode {mode}");
+    let shown = format!("{parameters}, mode {mode}, {meanwhile:?}");
+    assert_eq!(database.sql("select v from t order by v"), "1\n2\n3\n4", "{shown}");
 }
 
 #[tokio::test]
 async fn a_lost_answer_to_commit_doubles_nothing_and_loses_nothing() {
     let Some(database) = tests_services::postgres() else { return };
     for mode in [LOSE_ANSWER, LOSE_QUESTION] {
-        check(&database, json!({"table": "t", "columns": {"v": "${v}"}}), mode).await;
-        check(&database, json!({"sql": "INSERT INTO t VALUES (${v})"}), mode).await;
-        check(&database, json!({"sql": "INSERT INTO t SELECT ${v}::int"}), mode).await;
+        let table = json!({"table": "t", "columns": {"v": "${v}"}});
+        check(&database, table.clone(), mode, Meanwhile::Nothing).await;
+        check(&database, table.clone(), mode, Meanwhile::Edited).await;
+        check(&database, table, mode, Meanwhile::Restarted).await;
+        check(&database, json!({"sql": "INSERT INTO t VALUES (${v})"}), mode, Meanwhile::Nothing).await;
+        check(&database, json!({"sql": "INSERT INTO t SELECT ${v}::int"}), mode, Meanwhile::Nothing).await;
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map as JsonMap, Value as Json};
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
+use crate::sql_text::{Token, tokens};
 use crate::statement::Statement;
 use crate::table;
 
@@ -217,8 +218,28 @@ pub(crate) fn creating_statement(text: &str, problems: &mut Vec<ConfigProblem>) 
             "create_table",
             format!("expected `true`, a table of column types, or a statement `CREATE TABLE IF NOT EXISTS …`, got `{found}`"),
         ));
+        return None;
     }
-    sound.then(|| text.to_owned())
+    if let Err(message) = one_statement(text) {
+        problems.push(ConfigProblem::new("create_table", message));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// SQLite would run whatever follows a semicolon, each time the action is installed.
+fn one_statement(text: &str) -> Result<(), String> {
+    let mut ended = false;
+    for token in tokens(text)? {
+        match token {
+            Token::Space(_) => {}
+            Token::Value(_) => return Err("the statement cannot hold a placeholder".to_owned()),
+            Token::Other(sign) if sign == ";" => ended = true,
+            _ if ended => return Err("expected one statement, got several".to_owned()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -267,6 +288,18 @@ mod tests {
                 "columns: goes with `table`, not with `sql`; keys: goes with",
             ),
             (json!({"table": "t", "colums": {}}), "unknown field `colums`"),
+            (
+                json!({"sql": "DELETE FROM t", "create_table": "CREATE TABLE IF NOT EXISTS t (a TEXT DEFAULT 'x;y');"}),
+                "",
+            ),
+            (
+                json!({"sql": "DELETE FROM t", "create_table": "CREATE TABLE IF NOT EXISTS t (a); DROP TABLE u"}),
+                "create_table: expected one statement",
+            ),
+            (
+                json!({"sql": "DELETE FROM t", "create_table": "CREATE TABLE IF NOT EXISTS t (a DEFAULT ${x})"}),
+                "create_table: ",
+            ),
         ] {
             check(read_action(&config).map(drop), &config, want);
         }
