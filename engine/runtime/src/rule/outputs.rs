@@ -1,5 +1,7 @@
 //! From the rows of a run to the outputs of the rule.
 
+use std::cell::OnceCell;
+
 use engine_event::{Completion, Event, JsonOptions, Row, Text, Value, encode_json};
 use tokio::time::Instant;
 
@@ -13,7 +15,8 @@ use crate::services::Services;
 /// What all rules that run on one event share.
 pub(super) struct EventFacts<'a> {
     pub(super) event: &'a Event,
-    pub(super) identity: u128,
+    /// Made when the first action needs it: of some events it is a hash of everything.
+    identity: OnceCell<u128>,
     pub(super) key: Option<Text>,
     pub(super) key_hash: u64,
     pub(super) now: Instant,
@@ -23,7 +26,11 @@ impl<'a> EventFacts<'a> {
     pub(super) fn of(event: &'a Event, services: &Services) -> Self {
         let key = event.client_id().filter(|key| !key.is_empty());
         let key_hash = key.as_ref().map_or(0, |key| services.key_hash(key));
-        Self { event, identity: super::identity::event_identity(event), key, key_hash, now: Instant::now() }
+        Self { event, identity: OnceCell::new(), key, key_hash, now: Instant::now() }
+    }
+
+    fn identity(&self) -> u128 {
+        *self.identity.get_or_init(|| super::identity::event_identity(self.event))
     }
 }
 
@@ -54,7 +61,7 @@ pub(super) fn dispatch(
             credit: Some(&rule.counters),
             key: facts.key.as_ref(),
             key_hash: facts.key_hash,
-            origin: facts.identity,
+            origin: facts.identity(),
             first_index: 0,
             id_seed: *id_seed,
             hops,

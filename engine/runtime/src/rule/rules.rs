@@ -111,7 +111,9 @@ impl Rules {
             [] => {}
             [rule] => self.run_one(services, rule, event, completion),
             rules => {
-                let projection = self.projections.of(rules);
+                let Some(projection) = self.projections.of(rules) else {
+                    return rules.iter().for_each(|rule| self.run_one(services, rule, event, completion));
+                };
                 let slots = projection.run(event);
                 let facts = EventFacts::of(event, services);
                 for (place, rule) in rules.iter().enumerate() {
