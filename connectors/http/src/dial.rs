@@ -37,13 +37,48 @@ impl Dial {
         let stream = TcpStream::connect((host.as_str(), *port))
             .await
             .map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
-        if let Some((config, name)) = &self.tls {
-            TlsConnector::from(Arc::clone(config))
+        match &self.tls {
+            Some((config, name)) => TlsConnector::from(Arc::clone(config))
                 .connect(name.clone(), stream)
                 .await
-                .map_err(|error| format!("TLS handshake with {host}:{port} failed: {error}"))?;
+                .map(drop)
+                .map_err(|error| format!("TLS handshake with {host}:{port} failed: {error}")),
+            None => stays_open(&stream).await.map_err(|error| format!("{host}:{port} {error}")),
         }
-        Ok(())
+    }
+}
+
+/// How long a connection has to stay open.
+const OPEN_FOR: Duration = Duration::from_millis(50);
+
+/// A balancer without servers behind it takes connections and closes them at once.
+async fn stays_open(stream: &TcpStream) -> Result<(), String> {
+    match tokio::time::timeout(OPEN_FOR, stream.peek(&mut [0])).await {
+        Ok(Ok(0)) => Err("closes connections at once".to_owned()),
+        Ok(Err(error)) => Err(format!("does not keep connections: {error}")),
+        // whoever speaks first is there
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_closes_at_once_is_no_target() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let dial = Dial { host: "127.0.0.1".to_owned(), port, tls: None, timeout: Duration::from_secs(5) };
+        let (probed, ()) = tokio::join!(dial.probe(), async {
+            drop(listener.accept().await.expect("a connection"));
+        });
+        assert!(probed.is_err_and(|message| message.contains("closes connections at once")));
+        let (probed, kept) = tokio::join!(dial.probe(), listener.accept());
+        assert_eq!(probed, Ok(()));
+        drop(kept);
     }
 }
 
