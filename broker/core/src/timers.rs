@@ -12,6 +12,9 @@ use crate::session::Session;
 #[derive(Debug, Default)]
 pub(crate) struct Timers(Mutex<BTreeMap<(i64, u64), Weak<Session>>>);
 
+/// Sessions looked at in one turn: after an outage of a network very many are due at once.
+const DUE_MAX: usize = 4096;
+
 impl Timers {
     /// Has a session looked at when `due_ms` has come, or not at all, in place of the time it `had`.
     ///
@@ -30,11 +33,13 @@ impl Timers {
         *had = due_ms;
     }
 
-    /// Takes the sessions whose time has come. Who asked for it sets the next time of each.
+    /// Takes the sessions whose time has come, at most so many that they do not hold their thread up for long. Who
+    /// asked for it sets the next time of each.
     pub(crate) fn due(&self, now_ms: i64) -> Vec<Arc<Session>> {
         let mut entries = self.0.lock();
         let mut due = Vec::new();
-        while let Some(entry) = entries.first_entry()
+        while due.len() < DUE_MAX
+            && let Some(entry) = entries.first_entry()
             && entry.key().0 <= now_ms
         {
             due.extend(entry.remove().upgrade());

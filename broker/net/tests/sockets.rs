@@ -321,3 +321,33 @@ async fn a_stop_tells_clients_and_does_not_wait_for_those_that_do_not_read() {
     assert_eq!(goodbye.reason, ReasonCode::SERVER_SHUTTING_DOWN);
     let _ = stuck.stream.shutdown(Shutdown::Both);
 }
+
+#[test]
+fn a_shared_message_finds_a_member_that_is_just_getting_ready() {
+    // (b.2): every message goes to one member, however its window changes while members are asked
+    const COUNT: u32 = 20_000;
+    const BATCH: u32 = 2;
+    let config = BrokerConfig { max_queue_len: 0, max_inflight: 1, ..BrokerConfig::default() };
+    let (server, broker) = start(config, 2, LONG);
+    // connections go to the workers in turn
+    let mut member = Client::connect(&server, hello("member", Version::V4));
+    member.subscribe("$share/g/t", QoS::AtLeastOnce);
+    let mut publisher = Client::connect(&server, hello("p", Version::V4));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..COUNT / BATCH {
+                let packets: Vec<_> =
+                    (0..BATCH).map(|number| message("t", b"x", number as u16 + 1)).collect();
+                publisher.send(&packets);
+                (0..BATCH).for_each(|_| assert!(matches!(publisher.read(), Some(Packet::PubAck(_)))));
+            }
+        });
+        for _ in 0..COUNT {
+            let dropped = broker.metrics().get(broker_core::Metric::DeliveryDropped);
+            assert_eq!(dropped, 0);
+            let Some(Packet::Publish(publish)) = member.read() else { panic!("closed") };
+            let ack = Ack::new(publish.packet_id().expect("there"), ReasonCode::SUCCESS);
+            member.send(&[Packet::PubAck(ack)]);
+        }
+    });
+}

@@ -268,14 +268,25 @@ impl RouteTable {
 
     /// Returns every filter that somebody has subscribed to, with the number of sessions and shared groups.
     pub(crate) fn list(&self) -> Vec<(String, usize)> {
+        /// So many at a time: while somebody waits to change the tree, nobody may read it either.
+        const BATCH: usize = 1024;
         let mut list = Vec::new();
-        self.trie.read().each(|filter, subscribers| {
-            let count = subscribers.sessions.len() + subscribers.shares.len();
-            if count > 0 {
-                list.push((filter, count));
+        let mut at = 0;
+        loop {
+            let trie = self.trie.read();
+            if at >= trie.places() {
+                break;
             }
-        });
+            trie.each_in(at..at + BATCH, |filter, subscribers| {
+                let count = subscribers.sessions.len() + subscribers.shares.len();
+                if count > 0 {
+                    list.push((filter, count));
+                }
+            });
+            at += BATCH;
+        }
         list.sort();
+        list.dedup_by(|a, b| a.0 == b.0); // one that moved meanwhile
         list
     }
 

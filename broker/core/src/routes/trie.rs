@@ -182,11 +182,16 @@ impl<T: Default> Trie<T> {
         }
     }
 
-    /// Calls `visit` with every filter and its value, in no order.
-    pub(crate) fn each(&self, mut visit: impl FnMut(String, &T)) {
-        for (index, node) in &self.nodes {
-            if let Some(value) = node.value.as_deref() {
-                visit(self.filter_of(index as u32), value);
+    /// Returns the number of places for nodes, used or not.
+    pub(crate) fn places(&self) -> usize {
+        self.nodes.capacity()
+    }
+
+    /// Calls `visit` with every filter at these places and its value, in no order.
+    pub(crate) fn each_in(&self, places: std::ops::Range<usize>, mut visit: impl FnMut(String, &T)) {
+        for place in places {
+            if let Some(value) = self.nodes.get(place).and_then(|node| node.value.as_deref()) {
+                visit(self.filter_of(place as u32), value);
             }
         }
     }
@@ -302,7 +307,7 @@ mod tests {
                 prop_assert_eq!(got, want, "topic {}", topic);
             }
             let mut listed = BTreeSet::new();
-            trie.each(|filter, value| { assert_eq!(&filter, value); listed.insert(filter); });
+            trie.each_in(0..trie.places(), |filter, value| { assert_eq!(&filter, value); listed.insert(filter); });
             prop_assert_eq!(&listed, &model);
             for filter in model {
                 let node = trie.find(&filter).expect("is there");

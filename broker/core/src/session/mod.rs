@@ -143,7 +143,7 @@ impl Session {
         }
     }
 
-    /// Takes a message if the session is of that rank now, or without a rank, if it has room at all.
+    /// Takes a message if the session is of that rank now or of a better one, or without a rank, if it has room at all.
     pub(crate) fn offer(
         &self,
         queued: Queued,
@@ -153,8 +153,9 @@ impl Session {
     ) -> Result<(), Refused> {
         let mut state = self.state.lock();
         let found = state.rank(&queued, context);
-        if state.incarnation != incarnation || found.is_none() || rank.is_some_and(|rank| found != Some(rank))
-        {
+        // a better rank too: it may have come by it since it was asked for that one
+        let takes = found.is_some_and(|found| rank.is_none_or(|rank| found <= rank));
+        if state.incarnation != incarnation || !takes {
             return Err(Refused { queued });
         }
         state.enqueue(queued, context);
@@ -227,5 +228,42 @@ impl State {
         }
         self.queue_bytes += size;
         self.queue.push_back(queued);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_codec::PublishBuilder;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::config::BrokerConfig;
+
+    #[test]
+    fn a_session_that_has_become_readier_takes_a_message() {
+        // members of a shared group are asked rank by rank, and change meanwhile: none may fall through
+        let broker = Broker::new(BrokerConfig::default(), Arc::new(engine_event::ManualClock::at(0)));
+        let mut context = broker.worker_context();
+        let publish = PublishBuilder { topic: "t", ..PublishBuilder::default() }.build().expect("valid");
+        for (asked, connected, taken) in [
+            (Some(Rank::Ready), true, true),
+            (Some(Rank::Busy), true, true),
+            (Some(Rank::Away), true, true),
+            (None, true, true),
+            (Some(Rank::Ready), false, false),
+            (Some(Rank::Busy), false, false),
+            (Some(Rank::Away), false, true),
+        ] {
+            let session = Session::new(1, "c".into(), 0);
+            session.state().live = connected.then_some(Live {
+                outlet: ConnectionKey { worker: 0, slot: 0, generation: 0 },
+                window: 1,
+                max_packet_size: broker_codec::MAX_PACKET_SIZE,
+                scheduled: false,
+                blocked: false,
+            });
+            let queued = Queued::new(publish.clone(), QoS::AtLeastOnce);
+            assert_eq!(session.offer(queued, 0, asked, &mut context).is_ok(), taken, "{asked:?} {connected}");
+        }
     }
 }
