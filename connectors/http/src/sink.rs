@@ -362,6 +362,11 @@ impl HttpChannel {
             Err(reason) => return Outcome::Reject(reason),
         };
         let pipe = self.target.pipe(delivery);
+        let _permit = match timeout_at(deadline.into(), pipe.permits.acquire()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Outcome::not_sent("the connector is stopping", None),
+            Err(_) => return Outcome::not_sent("no connection was free within the time limit", None),
+        };
         match timeout_at(deadline.into(), self.attempt(built, pipe)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::retry(Reason::transport("no answer within the time limit")),
@@ -370,9 +375,6 @@ impl HttpChannel {
 
     /// Tries again at once after a transport error, a few times.
     async fn attempt(&self, mut built: Built, pipe: &Pipe) -> Outcome {
-        let Ok(_permit) = pipe.permits.acquire().await else {
-            return Outcome::retry(Reason::internal("the connector is stopping"));
-        };
         if let Some(header) = self.target.credentials.read().header.clone() {
             built.headers.insert(AUTHORIZATION, header);
         }

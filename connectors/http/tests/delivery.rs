@@ -286,3 +286,18 @@ async fn a_row_that_makes_no_request_is_rejected() {
     }
     assert!(fixture.server.requests().is_empty());
 }
+
+#[tokio::test]
+async fn a_row_that_got_no_connection_was_not_sent() {
+    let fixture = fixture(json!({"pool_size": 1})).await;
+    fixture.server.answer_with(|_| Answer::status(200).after(Duration::from_secs(1)));
+    let channel = fixture.channel(json!({})).await;
+    let (first, second) = (one(json!({"a": 1})), one(json!({"a": 2})));
+    let (first, second) = tokio::join!(
+        deliver(channel.as_ref(), &first),
+        deliver_within(channel.as_ref(), &second, Duration::from_millis(200))
+    );
+    assert_eq!(first, [Outcome::Ok]);
+    assert!(second[0].is_not_sent(), "{second:?}");
+    assert_eq!(fixture.server.requests().len(), 1);
+}
