@@ -134,7 +134,7 @@ impl Gate {
 
     /// Tells whether the connector is connected as far as the gate knows.
     pub(crate) fn is_shut(&self) -> bool {
-        matches!(*self.state.lock(), State::Shut { .. })
+        !self.open.load(Ordering::Acquire) && matches!(*self.state.lock(), State::Shut { .. })
     }
 
     /// Number of requests that the target answered so far.
