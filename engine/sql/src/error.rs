@@ -118,6 +118,12 @@ pub enum EvalError {
         /// Why.
         reason: &'static str,
     },
+    /// FOREACH went through a very long array.
+    #[error("FOREACH gives more than {limit} rows")]
+    TooManyRows {
+        /// Rows that one event can give.
+        limit: usize,
+    },
     /// What went wrong, with the part of the rule where it did.
     #[error("{part}: {error}")]
     In {

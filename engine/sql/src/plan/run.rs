@@ -155,6 +155,9 @@ fn select(
     }
 }
 
+/// Rows that one event can give: a message of a megabyte may hold half a million elements, and each row all columns.
+const ROWS_MAX: usize = 50_000;
+
 /// The parts of FOREACH that run for each element.
 struct Foreach<'a> {
     item: &'a Text,
@@ -187,6 +190,9 @@ impl Foreach<'_> {
         let mut rows = SmallVec::new();
         for element in elements.iter() {
             rows.extend(self.element(&base, element, &mut registers, below.as_ref())?);
+            if rows.len() > ROWS_MAX {
+                return Err(EvalError::TooManyRows { limit: ROWS_MAX });
+            }
         }
         Ok(Rows::many(rows))
     }

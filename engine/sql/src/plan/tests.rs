@@ -566,3 +566,20 @@ fn a_json_payload_need_not_be_a_text() {
     let rows = run("SELECT payload.a.b AS x FROM \"t\"", &Event::from_columns(columns));
     assert_eq!(shown(rows), r#"{"x":1}"#);
 }
+
+#[test]
+fn an_event_gives_a_bounded_number_of_rows() {
+    let plan = Plan::compile("FOREACH payload.l AS e DO e INCASE e = 1 FROM t").expect("a rule");
+    let context = FixedContext::new();
+    let count = |ones: usize, twos: usize| {
+        let payload = format!("{{\"l\":[{}0]}}", "1,".repeat(ones) + &"2,".repeat(twos));
+        let columns: Map = [("event", "message.publish"), ("topic", "t"), ("payload", payload.as_str())]
+            .into_iter()
+            .collect();
+        plan.run(&Event::from_columns(columns), &Env { rule_id: None, context: &context })
+            .map(|rows| rows.len())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(count(50_000, 10_000), Ok(50_000));
+    assert_eq!(count(50_001, 0), Err("FOREACH gives more than 50000 rows".to_owned()));
+}
