@@ -160,6 +160,24 @@ pub(crate) struct Ctl {
 pub(crate) enum CtlCommand {
     /// Is the server up?
     Status,
+    /// The server and its gauges and counters.
+    Broker {
+        /// What to show; without it version and uptime.
+        #[command(subcommand)]
+        command: Option<BrokerCommand>,
+    },
+    /// Topic filters that somebody has subscribed to.
+    Topics {
+        /// What to do.
+        #[command(subcommand)]
+        command: TopicsCommand,
+    },
+    /// Subscriptions.
+    Subscriptions {
+        /// What to do.
+        #[command(subcommand)]
+        command: SubscriptionsCommand,
+    },
     /// Clients: connected, and sessions of those that are away.
     Clients {
         /// What to do.
@@ -183,6 +201,39 @@ pub(crate) enum CtlCommand {
         /// What to do.
         #[command(subcommand)]
         command: ObjectsCommand,
+    },
+}
+
+/// What to show of the server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BrokerCommand {
+    /// Gauges: how many there are, and were at most.
+    Stats,
+    /// Counters since the start.
+    Metrics,
+}
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// List them.
+    List,
+    /// Show one.
+    Show {
+        /// Topic filter.
+        topic: String,
+    },
+}
+
+/// What to do with subscriptions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubscriptionsCommand {
+    /// List them.
+    List,
+    /// Show those of one client.
+    Show {
+        /// Client id.
+        client_id: String,
     },
 }
 

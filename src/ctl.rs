@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::Value as Json;
 
-use crate::cli::{ClientsCommand, Ctl, CtlCommand, ObjectsCommand};
+use crate::cli::{
+    BrokerCommand, ClientsCommand, Ctl, CtlCommand, ObjectsCommand, SubscriptionsCommand, TopicsCommand,
+};
 use crate::data_dir::Control;
 use crate::output::{AlreadySaid, say};
 
@@ -30,6 +32,11 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
     let json = options.json;
     match options.command {
         CtlCommand::Status => status(&api, json).await,
+        CtlCommand::Broker { command: None } => broker(&api, json).await,
+        CtlCommand::Broker { command: Some(BrokerCommand::Stats) } => numbers(&api, "/stats", json).await,
+        CtlCommand::Broker { command: Some(BrokerCommand::Metrics) } => numbers(&api, "/metrics", json).await,
+        CtlCommand::Topics { command } => topics(&api, command, json).await,
+        CtlCommand::Subscriptions { command } => subscriptions(&api, command, json).await,
         CtlCommand::Clients { command } => clients(&api, command, json).await,
         CtlCommand::Rules { command } => objects(&api, &RULES, command, json).await,
         CtlCommand::Connectors { command } => objects(&api, &CONNECTORS, command, json).await,
@@ -129,21 +136,100 @@ async fn status(api: &Api, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn broker(api: &Api, json: bool) -> anyhow::Result<()> {
+    let nodes = api.get("/nodes").await?.unwrap_or_default();
+    let node = nodes.get(0).context("the server sent no node")?;
+    if json {
+        return print_json(node);
+    }
+    say!("sysdescr  : Sluice");
+    say!("version   : {}", text(node, "version"));
+    say!("datetime  : {}", chrono::Local::now().format("%Y-%m-%dT%H:%M:%S%.3f%:z"));
+    let seconds = node.get("uptime").and_then(Json::as_i64).unwrap_or_default() / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    say!("uptime    : {days} days, {hours} hours, {minutes} minutes, {} seconds", seconds % 60);
+    Ok(())
+}
+
+/// Prints numbers by their names.
+async fn numbers(api: &Api, path: &str, json: bool) -> anyhow::Result<()> {
+    let numbers = api.get(&format!("{path}?aggregate=true")).await?.unwrap_or_default();
+    if json {
+        return print_json(&numbers);
+    }
+    let mut lines: Vec<_> = numbers.as_object().into_iter().flatten().collect();
+    lines.sort_by_key(|(name, _)| name.as_str());
+    for (name, value) in lines {
+        say!("{name:<32}: {value}");
+    }
+    Ok(())
+}
+
+async fn topics(api: &Api, command: TopicsCommand, json: bool) -> anyhow::Result<()> {
+    let topics = match command {
+        TopicsCommand::List => api.list("/topics").await?,
+        TopicsCommand::Show { topic } => match api.get(&format!("/topics/{}", part(&topic))).await? {
+            Some(Json::Array(topics)) => topics,
+            Some(topic) => vec![topic],
+            None => return not_found(),
+        },
+    };
+    print_lines(topics, json, "No topics.", |topic| {
+        format!("{} -> {}", text(topic, "topic"), text(topic, "node"))
+    })
+}
+
+async fn subscriptions(api: &Api, command: SubscriptionsCommand, json: bool) -> anyhow::Result<()> {
+    let subscriptions = match command {
+        SubscriptionsCommand::List => api.list("/subscriptions").await?,
+        SubscriptionsCommand::Show { client_id } => {
+            match api.get(&format!("/clients/{}/subscriptions", part(&client_id))).await? {
+                Some(Json::Array(mut subscriptions)) => {
+                    for subscription in subscriptions.iter_mut().filter_map(Json::as_object_mut) {
+                        subscription.entry("clientid").or_insert_with(|| client_id.clone().into());
+                    }
+                    subscriptions
+                }
+                _ => return not_found(),
+            }
+        }
+    };
+    print_lines(subscriptions, json, "No subscriptions.", |found| {
+        let field = |name| text(found, name);
+        format!(
+            "{} -> topic:{} qos:{} nl:{} rh:{} rap:{}",
+            field("clientid"),
+            field("topic"),
+            field("qos"),
+            field("nl"),
+            field("rh"),
+            field("rap")
+        )
+    })
+}
+
+/// Prints a list, a line each, or that there is nothing in it.
+fn print_lines(
+    items: Vec<Json>,
+    json: bool,
+    none: &str,
+    line: impl Fn(&Json) -> String,
+) -> anyhow::Result<()> {
+    if json {
+        return print_json(&Json::Array(items));
+    }
+    if items.is_empty() {
+        say!("{none}");
+    }
+    for item in &items {
+        say!("{}", line(item));
+    }
+    Ok(())
+}
+
 async fn clients(api: &Api, command: ClientsCommand, json: bool) -> anyhow::Result<()> {
     match command {
-        ClientsCommand::List => {
-            let clients = api.list("/clients").await?;
-            if json {
-                return print_json(&Json::Array(clients));
-            }
-            if clients.is_empty() {
-                say!("No clients.");
-            }
-            for client in &clients {
-                say!("{}", client_line(client));
-            }
-            Ok(())
-        }
+        ClientsCommand::List => print_lines(api.list("/clients").await?, json, "No clients.", client_line),
         ClientsCommand::Show { client_id } => {
             match api.get(&format!("/clients/{}", part(&client_id))).await? {
                 Some(client) if json => print_json(&client),
@@ -259,19 +345,7 @@ fn connector_line(object: &Json) -> String {
 
 async fn objects(api: &Api, kind: &Kind, command: ObjectsCommand, json: bool) -> anyhow::Result<()> {
     match command {
-        ObjectsCommand::List => {
-            let items = api.list(kind.path).await?;
-            if json {
-                return print_json(&Json::Array(items));
-            }
-            if items.is_empty() {
-                say!("{}", kind.none);
-            }
-            for item in &items {
-                say!("{}", (kind.line)(item));
-            }
-            Ok(())
-        }
+        ObjectsCommand::List => print_lines(api.list(kind.path).await?, json, kind.none, kind.line),
         ObjectsCommand::Show { id } => show(api, kind, &id, json).await,
         ObjectsCommand::Enable { id } => switch(api, kind, &id, true).await,
         ObjectsCommand::Disable { id } => switch(api, kind, &id, false).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use engine_runtime::{Engine, FileObject, SyncReport};
+use engine_runtime::{Engine, EngineError, FileObject, SyncReport};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
@@ -64,7 +64,10 @@ impl RuleReload {
             let lines: Vec<String> = report
                 .problems
                 .iter()
-                .map(|problem| format!("{}: {}: {}", problem.path.display(), problem.object, problem.error))
+                .map(|problem| {
+                    let (file, object) = (problem.path.display(), &problem.object);
+                    format!("{file}: {object}: {}{}", problem.error, way_out(&problem.error))
+                })
                 .collect();
             bail!("the rule files have problems:\n{}", lines.join("\n"));
         }
@@ -134,6 +137,16 @@ impl RuleReload {
     }
 }
 
+/// What to do about an object that a file cannot have.
+fn way_out(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::AlreadyExists { .. } => {
+            ": it was made through the API; delete it there, or give the one in the file another name"
+        }
+        _ => "",
+    }
+}
+
 fn warn_of(files: &RuleFiles) {
     for warning in &files.warnings {
         warn!("{warning}");
@@ -146,7 +159,8 @@ fn objects(files: RuleFiles) -> Vec<FileObject> {
 
 fn log(report: &SyncReport) {
     for problem in &report.problems {
-        error!(file = %problem.path.display(), object = problem.object, error = %problem.error, "not applied");
+        let error = format!("{}{}", problem.error, way_out(&problem.error));
+        error!(file = %problem.path.display(), object = problem.object, error, "not applied");
     }
     for (what, objects) in
         [("created", &report.created), ("updated", &report.updated), ("deleted", &report.deleted)]

@@ -170,7 +170,8 @@ impl TomlFile {
     /// Points at the value with that dotted path (`actions.http.a.parameters.method`, `rules.r.actions[1]`), or at the
     /// nearest thing around it that is in the file.
     pub(crate) fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
-        let message = with_near_miss(message.into());
+        let found = self.values.get(path).and_then(|span| self.text.get(span.clone()));
+        let message = with_near_miss(in_plain_words(message.into(), found));
         let about_key = message.starts_with("unknown field") || message.starts_with("no such field");
         let indexed = with_brackets(path);
         let path = indexed.as_str();
@@ -318,6 +319,28 @@ fn with_brackets(path: &str) -> String {
 
 fn labelled(path: &str, message: &str) -> String {
     if path.is_empty() || path == "." { message.to_owned() } else { format!("{path}: {message}") }
+}
+
+/// Says what was expected in words of the file's world, not of the program's.
+fn in_plain_words(message: String, found: Option<&str>) -> String {
+    if message == "invalid socket address syntax" {
+        let found = found.unwrap_or_default();
+        return format!("expected a socket address such as `127.0.0.1:1883`, got {found}");
+    }
+    for (of_the_program, of_the_file) in [
+        ("expected u8", "expected an integer from 0 to 255"),
+        ("expected u16", "expected an integer from 0 to 65535"),
+        ("expected u32", "expected an integer from 0 to 4294967295"),
+        ("expected u64", "expected an integer of 0 or more"),
+        ("expected f64", "expected a number"),
+        ("expected path string", "expected the path of a file or folder"),
+        ("expected socket address", "expected a socket address such as `127.0.0.1:1883`"),
+    ] {
+        if let Some(start) = message.strip_suffix(of_the_program) {
+            return format!("{start}{of_the_file}");
+        }
+    }
+    message
 }
 
 /// Adds the nearest of the names that were expected to an `unknown field`/`unknown variant` message.

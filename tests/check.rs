@@ -175,3 +175,10 @@ fn every_problem_of_every_file_in_order() {
     assert_eq!(places, ["a.toml:2", "a.toml:3", "a.toml:5", "b.toml:1", "b.toml:2", "c.toml:1"], "{said}");
     assert!(said.ends_with("4 files checked: 6 problems\n"), "{said}");
 }
+
+#[test]
+fn numbers_and_addresses_of_the_wrong_kind() {
+    check("sluice.toml", "[mqtt]\nmax_inflight = 70000\n", "2:16", &["`70000`", "0 to 65535"]);
+    check("sluice.toml", "[api]\nbind = 18083\n", "2:8", &["`18083`", "`127.0.0.1:1883`"]);
+    check("sluice.toml", "[api]\nbind = '1.2.3.4'\n", "2:8", &["'1.2.3.4'", "`127.0.0.1:1883`"]);
+}

@@ -38,8 +38,23 @@ async fn a_kicked_client_is_gone() {
     let (_, line) = server.ctl(&["clients", "list"]);
     assert!(line.starts_with("Client(dev1, username=undefined, peername=127.0.0.1:"), "{line}");
 
+    let subscription = "dev1 -> topic:t/# qos:0 nl:0 rh:0 rap:0\n";
+    assert_eq!(server.ctl(&["subscriptions", "list"]).1, subscription);
+    assert_eq!(server.ctl(&["subscriptions", "show", "dev1"]).1, subscription);
+    assert_eq!(server.ctl(&["subscriptions", "show", "dev2"]).1, "Not Found.\n");
+    assert_eq!(server.ctl(&["topics", "list"]).1, "t/# -> sluice@127.0.0.1\n");
+    assert_eq!(server.ctl(&["topics", "show", "t/#"]).1, "t/# -> sluice@127.0.0.1\n");
+    assert_eq!(server.ctl(&["topics", "show", "u"]).0.code(), Some(1));
+    let (_, text) = server.ctl(&["broker"]);
+    let words: Vec<_> = text.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(words, ["sysdescr  ", "version   ", "datetime  ", "uptime    "], "{text}");
+    let (_, text) = server.ctl(&["broker", "stats"]);
+    assert!(text.contains("\nconnections.count               : 1\n"), "{text}");
+    assert!(server.ctl(&["broker", "metrics"]).1.contains("packets.connect.received        : 1\n"));
+
     let (status, text) = server.ctl(&["clients", "kick", "dev1"]);
     assert_eq!((status.success(), text.as_str()), (true, "ok\n"));
+    assert_eq!(server.ctl(&["topics", "list"]).1, "No topics.\n");
     assert!(!client.wait().expect("sub ends").success(), "the client was told");
     let (status, text) = server.ctl(&["clients", "kick", "dev1"]);
     assert_eq!((status.code(), text.as_str()), (Some(0), "ok\n"), "it is gone, as was asked");

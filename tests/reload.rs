@@ -83,3 +83,89 @@ async fn a_second_server_on_the_same_data_and_a_taken_port_are_refused() {
     let said = start(folder.path(), &format!("127.0.0.1:{}", server.mqtt_port()));
     assert!(said.contains("taken") || said.contains("in use"), "{said}");
 }
+
+#[tokio::test]
+async fn rules_follow_their_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    let rule = |id: &str| format!("[rules.{id}]\nsql = 'SELECT payload FROM \"a/#\"'\n");
+    write("a.toml", &(rule("one") + &rule("two")));
+    let server = Server::start(&["--rules", folder.path().to_str().expect("UTF-8")]).await;
+    let wait = async |what: &str, wanted: &[&str]| {
+        let reached = || async {
+            let (_, page) = server.api("GET", "/rules", None).await;
+            let found: Vec<_> =
+                page["data"].as_array().into_iter().flatten().map(|rule| rule["id"].clone()).collect();
+            (found == wanted).then_some(())
+        };
+        server.wait_for(what, Duration::from_secs(10), reached).await;
+    };
+    wait("the first reading", &["one", "two"]).await;
+
+    // a rule that moves: for a moment it is in both files, and nothing changes
+    write("b.toml", &rule("two"));
+    let refused = || async { server.log().contains("declared in").then_some(()) };
+    server.wait_for("the refusal", Duration::from_secs(10), refused).await;
+    wait("the rules while one is in two files", &["one", "two"]).await;
+    write("a.toml", &rule("one"));
+    write("c.toml", &rule("three"));
+    wait("the moved rule", &["one", "three", "two"]).await;
+
+    std::fs::remove_file(folder.path().join("b.toml")).expect("removed");
+    wait("the rules without a file", &["one", "three"]).await;
+
+    // one bad file keeps the changes of all back
+    write("c.toml", "[rules.three]\nsql = 'SELECT payl");
+    std::fs::remove_file(folder.path().join("a.toml")).expect("removed");
+    let refused = || async { server.log().contains("c.toml:2:").then_some(()) };
+    server.wait_for("the second refusal", Duration::from_secs(10), refused).await;
+    wait("the rules with a broken file", &["one", "three"]).await;
+    write("c.toml", &rule("three"));
+    wait("the rules of the mended file", &["three"]).await;
+}
+
+#[tokio::test]
+async fn a_rule_that_the_api_made_is_not_taken_over_by_a_file() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start_in(data.path(), &[]).await;
+    let rule = json!({"id": "copy", "sql": "SELECT 1 AS a FROM t"});
+    assert_eq!(server.api("POST", "/rules", Some(&rule)).await.0, 201);
+    server.terminate().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("rules.toml"), RULE).expect("written");
+    let output = sluice()
+        .args(["start", "--api", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data-dir"])
+        .arg(data.path())
+        .arg("--rules")
+        .arg(folder.path())
+        .output()
+        .expect("start runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("rule `copy` already exists: it was made through the API"), "{said}");
+}
+
+#[test]
+fn a_bad_start_says_what_to_change() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "a:b:root\n").expect("written");
+    let keys = keys.to_str().expect("UTF-8");
+    let check = |arguments: &[&str], variable: Option<(&str, &str)>, words: &[&str]| {
+        let mut command = sluice();
+        command.args(["start", "--api", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data-dir"]);
+        command.arg(folder.path()).args(arguments).envs(variable);
+        let output = command.output().expect("start runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for word in words {
+            assert!(said.contains(word), "expected `{word}` in:\n{said}");
+        }
+        assert!(!said.contains("listening"), "no client is accepted before:\n{said}");
+    };
+    check(&["--api-keys", keys], None, &["--api-keys", "line 1", "`root`"]);
+    check(&["--api-keys", "/nowhere"], None, &["--api-keys", "/nowhere"]);
+    check(&["--rules", "/nowhere"], None, &["/nowhere"]);
+    check(&["--config", "/nowhere"], None, &["/nowhere"]);
+    check(&[], Some(("SLUICE_LOG", "lots,,,=")), &["SLUICE_LOG", "lots,,,=", "`info`"]);
+}
