@@ -12,7 +12,7 @@ pub const EVENTS: &[EventDef] = &[
         summary: "A message was published.",
         columns: &[
             MESSAGE_ID,
-            text("clientid", r#""c_sample""#, "publisher; the rule id for a republished message"),
+            text("clientid", r#""c_emqx""#, "publisher; the rule id for a republished message"),
             USERNAME,
             PAYLOAD,
             PEER_HOST,
@@ -355,8 +355,8 @@ const fn map(name: &'static str, sample: &'static str, summary: &'static str) ->
     ColumnDef { name, column_type: ColumnType::Map, sample, summary }
 }
 
-const CLIENT_ID: ColumnDef = text("clientid", r#""c_sample""#, "client id");
-const USERNAME: ColumnDef = text("username", r#""u_sample""#, "user name, undefined for an anonymous client");
+const CLIENT_ID: ColumnDef = text("clientid", r#""c_emqx""#, "client id");
+const USERNAME: ColumnDef = text("username", r#""u_emqx""#, "user name, undefined for an anonymous client");
 const PEER_HOST: ColumnDef = text("peerhost", r#""192.168.0.10""#, "IP address of the client");
 const PEER_NAME: ColumnDef = text("peername", r#""192.168.0.10:56431""#, "IP address and port of the client");
 const SOCK_NAME: ColumnDef =
