@@ -247,7 +247,7 @@ async fn prepare_administrator(api: &Api) -> anyhow::Result<()> {
 
 /// Reads the file of API keys.
 fn read_api_keys(config: &Config) -> anyhow::Result<Option<String>> {
-    let Some(path) = &config.api.api_keys else { return Ok(None) };
+    let Some(path) = config.api.api_keys.as_ref().filter(|_| config.api.enable) else { return Ok(None) };
     let text = std::fs::read_to_string(path);
     text.map(Some).with_context(|| format!("cannot read the API keys in `{}` (--api-keys)", path.display()))
 }
