@@ -212,7 +212,10 @@ impl Open {
         });
         let mut state = self.session.state();
         let max_len = broker.config().max_retained_per_subscribe;
-        for retained in broker.retained.matching(filter, max_len) {
+        // one more than there is room for, so that it is counted that not all could wait; a client that subscribes
+        // over and over costs no more than what it reads
+        let room = max_len.saturating_sub(state.retained.len());
+        for retained in broker.retained.matching(filter, room.saturating_add(1)) {
             // by client id: the session that published it may have ended
             let own = granted.options.no_local
                 && retained.publisher != 0
