@@ -289,13 +289,14 @@ impl Parser<'_> {
         if self.eat_symbol("]") {
             return Ok(ExprKind::Array(Vec::new()));
         }
-        let start = self.span();
+        let (start, opening) = (self.span(), self.at - 1);
         if let Some((first, last)) = self.literal_range()? {
             if last.saturating_sub(first) >= LITERAL_RANGE_MAX {
                 let message = format!("the range has more than {LITERAL_RANGE_MAX} integers");
                 return Err(Problem::new(self.sql, start.to(self.last_span()), message));
             }
             self.expect_symbol("]", "`]`")?;
+            self.refuse_spaces(opening)?;
             return Ok(ExprKind::Range(first, last));
         }
         let mut items = vec![self.expression(Level::Or)?];

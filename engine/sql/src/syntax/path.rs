@@ -86,6 +86,7 @@ impl Parser<'_> {
 
     /// Reads what follows `[` after a path.
     fn brackets(&mut self) -> Result<Brackets, Problem> {
+        let opening = self.at - 1;
         let found = match self.peek() {
             Token::Word(word) if keyword(word).is_none() => Brackets::Index(self.path_index()?),
             Token::Quoted(_) => Brackets::Index(self.path_index()?),
@@ -104,7 +105,22 @@ impl Parser<'_> {
             _ => return Err(self.expected("an integer or a name as index")),
         };
         self.expect_symbol("]", "`]`")?;
+        if let Brackets::Range(_) = found {
+            self.refuse_spaces(opening)?;
+        }
         Ok(found)
+    }
+
+    /// A range is one word from its opening bracket, the token at `opening`, to the closing one, which was taken.
+    pub(super) fn refuse_spaces(&self, opening: usize) -> Result<(), Problem> {
+        match self.lexemes[opening + 1..self.at].iter().find(|lexeme| !lexeme.glued) {
+            None => Ok(()),
+            Some(after) => {
+                let found = after.token.shown();
+                let problem = Problem::new(self.sql, after.span, format!("found a space before {found}"));
+                Err(problem.with_hint("a range is written without spaces: `[1..4]`"))
+            }
+        }
     }
 
     fn path_index(&mut self) -> Result<Index, Problem> {

@@ -82,6 +82,19 @@ fn operators_bind_as_the_table_says() {
 }
 
 #[test]
+fn a_range_has_no_spaces() {
+    for sql in [
+        "[ 1..4]", "[1 ..4]", "[1.. 4]", "[1..4 ]", "[- 1..4]", "[1..\n4]", "a[ 1..4]", "a[1.. 4]",
+        "a[1..4 ]",
+    ] {
+        parse(&format!("SELECT {sql} AS r FROM t")).expect_err(sql);
+    }
+    for sql in ["[1..4]", "[-1..+4]", "a [1..4]", "[ 1, 4 ]", "a[ 1 ]"] {
+        parse(&format!("SELECT {sql} AS r FROM t")).expect(sql);
+    }
+}
+
+#[test]
 fn a_misspelt_from_is_named_where_it_stands() {
     for (sql, place) in [
         ("SELECT * FORM t", "line 1, column 10: expected `,` or FROM, found `FORM`"),
