@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use engine_event::Clock as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value as Json;
 
 use crate::cli::{
     BrokerCommand, ClientsCommand, Ctl, CtlCommand, ObjectsCommand, SubscriptionsCommand, TopicsCommand,
 };
+use crate::clock::SystemClock;
 use crate::data_dir::Control;
 use crate::output::{AlreadySaid, say};
 
@@ -144,7 +146,9 @@ async fn broker(api: &Api, json: bool) -> anyhow::Result<()> {
     }
     say!("sysdescr  : Sluice");
     say!("version   : {}", text(node, "version"));
-    say!("datetime  : {}", chrono::Local::now().format("%Y-%m-%dT%H:%M:%S%.3f%:z"));
+    let now = chrono::DateTime::from_timestamp_millis(SystemClock.now_ms()).unwrap_or_default();
+    let now = now.with_timezone(&chrono::Local);
+    say!("datetime  : {}", now.format("%Y-%m-%dT%H:%M:%S%.3f%:z"));
     let seconds = node.get("uptime").and_then(Json::as_i64).unwrap_or_default() / 1000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     say!("uptime    : {days} days, {hours} hours, {minutes} minutes, {} seconds", seconds % 60);
