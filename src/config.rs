@@ -127,6 +127,10 @@ pub(crate) struct Mqtt {
     pub(crate) keepalive_multiplier: f64,
     /// Keep alive in seconds imposed on MQTT 5 clients; 0: theirs.
     pub(crate) server_keepalive: u16,
+    /// Shortest keep alive in seconds that an MQTT 5 client gets, unless it asks for none; 0: theirs.
+    pub(crate) min_keepalive: u16,
+    /// Longest keep alive in seconds that an MQTT 5 client gets, also one that asks for none; 0: theirs.
+    pub(crate) max_keepalive: u16,
     /// Messages that are retained; more are refused.
     pub(crate) max_retained_messages: u32,
 }
@@ -147,6 +151,8 @@ impl Default for Mqtt {
             max_session_expiry_interval: Period::seconds(7 * 24 * 3600),
             keepalive_multiplier: 1.5,
             server_keepalive: 0,
+            min_keepalive: 0,
+            max_keepalive: 0,
             max_retained_messages: 1_000_000,
         }
     }
@@ -316,6 +322,8 @@ impl Config {
         require("mqtt.max_clientid_len", mqtt.max_clientid_len >= 23, "at least 23", &mqtt.max_clientid_len);
         require("mqtt.max_topic_levels", mqtt.max_topic_levels > 0, "at least 1", &mqtt.max_topic_levels);
         let multiplier = mqtt.keepalive_multiplier;
+        let (min, max) = (mqtt.min_keepalive, mqtt.max_keepalive);
+        require("mqtt.min_keepalive", max == 0 || min <= max, "at most `max_keepalive`", &min);
         require("mqtt.keepalive_multiplier", (1.0..=10.0).contains(&multiplier), "1 to 10", &multiplier);
         let jq_time = self.rule_engine.jq_function_default_timeout;
         require(

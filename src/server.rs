@@ -314,6 +314,8 @@ fn broker_config(config: &Config) -> BrokerConfig {
         max_topic_levels: mqtt.max_topic_levels.into(),
         max_topic_alias: mqtt.max_topic_alias,
         server_keep_alive_s: (mqtt.server_keepalive > 0).then_some(mqtt.server_keepalive),
+        min_keep_alive_s: mqtt.min_keepalive,
+        max_keep_alive_s: (mqtt.max_keepalive > 0).then_some(mqtt.max_keepalive),
         keep_alive_multiplier_permille: (mqtt.keepalive_multiplier * 1000.0) as u32,
         session_expiry_interval_s: seconds(mqtt.session_expiry_interval),
         max_session_expiry_interval_s: seconds(mqtt.max_session_expiry_interval),
