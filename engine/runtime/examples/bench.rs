@@ -87,26 +87,58 @@ struct Scenario {
     rules: usize,
     batch_size: u32,
     publishers: usize,
+    /// Topics, each with a rule of its own beside the `rules` that read all of them; 0: one topic without such a rule.
+    topics: usize,
 }
 
 const NARROW: &str =
     "SELECT clientid, payload.line AS line, payload.t AS t FROM \"lines/#\" WHERE payload.t > 80";
 const FALSE: &str = "SELECT clientid FROM \"lines/#\" WHERE payload.t > 1000";
 
-const SCENARIOS: [Scenario; 7] = [
-    Scenario { name: "filter_false", sql: FALSE, rules: 1, batch_size: 1, publishers: 1 },
-    Scenario { name: "one_rule", sql: NARROW, rules: 1, batch_size: 1, publishers: 1 },
-    Scenario { name: "one_rule_batch_100", sql: NARROW, rules: 1, batch_size: 100, publishers: 1 },
-    Scenario { name: "one_rule_batch_1000", sql: NARROW, rules: 1, batch_size: 1000, publishers: 1 },
+const SCENARIOS: [Scenario; 8] = [
+    Scenario { name: "filter_false", sql: FALSE, rules: 1, batch_size: 1, publishers: 1, topics: 0 },
+    Scenario { name: "one_rule", sql: NARROW, rules: 1, batch_size: 1, publishers: 1, topics: 0 },
+    Scenario { name: "one_rule_batch_100", sql: NARROW, rules: 1, batch_size: 100, publishers: 1, topics: 0 },
+    Scenario {
+        name: "one_rule_batch_1000",
+        sql: NARROW,
+        rules: 1,
+        batch_size: 1000,
+        publishers: 1,
+        topics: 0,
+    },
     Scenario {
         name: "select_all_batch_100",
         sql: "SELECT * FROM \"lines/#\"",
         rules: 1,
         batch_size: 100,
         publishers: 1,
+        topics: 0,
     },
-    Scenario { name: "ten_rules_batch_100", sql: NARROW, rules: 10, batch_size: 100, publishers: 1 },
-    Scenario { name: "two_publishers_batch_100", sql: NARROW, rules: 1, batch_size: 100, publishers: 2 },
+    Scenario {
+        name: "ten_rules_batch_100",
+        sql: NARROW,
+        rules: 10,
+        batch_size: 100,
+        publishers: 1,
+        topics: 0,
+    },
+    Scenario {
+        name: "two_publishers_batch_100",
+        sql: NARROW,
+        rules: 1,
+        batch_size: 100,
+        publishers: 2,
+        topics: 0,
+    },
+    Scenario {
+        name: "rule_per_device_batch_100",
+        sql: NARROW,
+        rules: 1,
+        batch_size: 100,
+        publishers: 1,
+        topics: 2000,
+    },
 ];
 
 fn main() {
@@ -139,22 +171,24 @@ fn run(runtime: &tokio::runtime::Runtime, scenario: &Scenario, length: Duration)
         std::thread::sleep(Duration::from_millis(1));
     }
     let (elapsed, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu_before);
+    let rules = scenario.rules + usize::from(scenario.topics > 0);
     let metrics = engine.action_metrics("null:a").expect("an action");
     assert!(metrics.is_balanced() && metrics.success == metrics.matched, "{metrics:?}");
     runtime.block_on(engine.shutdown(Duration::from_secs(5)));
     let messages = messages.into_inner();
     json!({
-        "scenario": scenario.name, "rules": scenario.rules, "batch_size": scenario.batch_size,
+        "scenario": scenario.name, "rules": rules, "batch_size": scenario.batch_size,
         "publishers": scenario.publishers, "messages": messages, "rows": metrics.success,
         "seconds": round(elapsed), "cpu_seconds": round(cpu),
         "messages_per_second": (messages as f64 / elapsed) as u64,
         "rows_per_second": (metrics.success as f64 / elapsed) as u64,
-        "runs_per_core_second": ((messages * scenario.rules as u64) as f64 / cpu.max(0.01)) as u64,
+        "runs_per_core_second": ((messages * rules as u64) as f64 / cpu.max(0.01)) as u64,
         "rows_per_core_second": (metrics.success as f64 / cpu.max(0.01)) as u64,
     })
 }
 
-async fn engine(scenario: &Scenario) -> (Arc<Engine>, Vec<RuleSlot>) {
+/// The engine, and the rules of each topic.
+async fn engine(scenario: &Scenario) -> (Arc<Engine>, Vec<Vec<RuleSlot>>) {
     let mut config =
         EngineConfig::new("node@bench", Path::new("."), Arc::new(ManualClock::at(1_790_000_000_000)));
     config.definitions = vec![(NULL, EditionVerdict::Allowed)];
@@ -172,27 +206,44 @@ async fn engine(scenario: &Scenario) -> (Arc<Engine>, Vec<RuleSlot>) {
         let rule = json!({"id": format!("r{number}"), "sql": scenario.sql, "actions": ["null:a"]});
         engine.create_rule(rule, Origin::Api).expect("a rule");
     }
-    let (slots, _) = topics.matching(b"lines/7");
-    (engine, slots)
+    for number in 0..scenario.topics {
+        let sql = NARROW.replace("lines/#", &topic(number));
+        let rule = json!({"id": format!("t{number}"), "sql": sql, "actions": ["null:a"]});
+        engine.create_rule(rule, Origin::Api).expect("a rule");
+    }
+    let slots = (0..scenario.topics.max(1)).map(|number| topics.matching(topic(number).as_bytes()).0);
+    (engine, slots.collect())
+}
+
+fn topic(number: usize) -> String {
+    format!("lines/{number}")
 }
 
 /// Publishes until it is over, and never has too many rows on their way.
-fn publish(engine: &Engine, slots: &[RuleSlot], publisher: usize, messages: &AtomicU64, over: &AtomicBool) {
+fn publish(
+    engine: &Engine,
+    slots: &[Vec<RuleSlot>],
+    publisher: usize,
+    messages: &AtomicU64,
+    over: &AtomicBool,
+) {
     let clients: Vec<_> =
         (0..CLIENTS).map(|client| Text::from(format!("client-{publisher}-{client}"))).collect();
     let payload =
         Text::from_static(r#"{"line":7,"t":91.5,"unit":"C","site":"plant-7","ok":true,"seq":123456}"#);
-    let (topic, node) = (Text::from_static("lines/7"), Text::from_static("node@bench"));
+    let topics: Vec<_> = (0..slots.len()).map(|number| Text::from(topic(number))).collect();
+    let node = Text::from_static("node@bench");
     let mut published = 0;
     while !over.load(Ordering::Relaxed) {
         for client in &clients {
             published += 1;
+            let number = published as usize % topics.len();
             let event = PublishEvent {
                 id: (publisher as u128) << 64 | u128::from(published),
                 client_id: client.clone(),
                 username: None,
                 peer: None,
-                topic: topic.clone(),
+                topic: topics[number].clone(),
                 payload: payload.clone(),
                 qos: 1,
                 retain: false,
@@ -204,7 +255,7 @@ fn publish(engine: &Engine, slots: &[RuleSlot], publisher: usize, messages: &Ato
                 hops: 0,
                 republished_by: None,
             };
-            engine.published(slots, Event::from(event), None);
+            engine.published(&slots[number], Event::from(event), None);
         }
         let waits =
             || engine.action_metrics("null:a").map_or(0, |metrics| metrics.queuing + metrics.inflight);
