@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine_event::{Row, Segment, Step, Template, Text};
+use engine_event::{Row, Segment, Template, Text};
 
 /// One row for a target.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Delivery {
 /// copied only for templates that need it.
 pub fn names_delivery_id(template: &Template) -> bool {
     template.segments().iter().any(
-        |segment| matches!(segment, Segment::Path(path) if matches!(path.first(), Some(Step::Key(key)) if *key == DELIVERY_ID)),
+        |segment| matches!(segment, Segment::Path(path) if matches!(path.first(), Some(key) if *key == DELIVERY_ID)),
     )
 }
 

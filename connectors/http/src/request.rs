@@ -168,9 +168,9 @@ mod tests {
         check_body(json!({"body": "${.}"}), one(), Some(br#"{"a":1,"b":{"c":[1.5,null]},"t":"x\"y"}"#));
         check_body(json!({"body": ""}), one(), None);
         check_body(
-            json!({"body": "${a}|${b.c[1]}|${no}|${b.c[2]}|${$}{a}"}),
+            json!({"body": "${a}|${b.c}|${no}|${b.c[1]}|${$}{a}"}),
             one(),
-            Some(b"1|1.5|undefined|null|${a}"),
+            Some(b"1|[1.5,null]|undefined|${b.c[1]}|${a}"),
         );
         check_body(json!({"body": "id=${delivery_id}"}), one(), Some(b"id=d-1"));
         check_body(json!({"method": "get", "body": "x"}), one(), None);

@@ -370,7 +370,7 @@ mod tests {
     fn placeholders_become_values() {
         check("INSERT INTO t(a, b) VALUES (${a}, ${b.c})", "INSERT INTO t(a, b) [<${a}>, <${b.c}>]");
         check("update t set a = ${a} where b=${b};", "update t set a = <${a}> where b=<${b}>");
-        check("select f(${.}, ${a[1]}::int)", "select f(<${.}>, <${a[1]}>::int)");
+        check("select f(${.}, ${a.b}::int)", "select f(<${.}>, <${a.b}>::int)");
         check("values(${x})", "values(<${x}>)");
         check(
             "INSERT INTO t VALUES (to_timestamp((${ts} :: bigint)/1000)) on conflict do nothing ; ",

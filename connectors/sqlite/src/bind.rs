@@ -114,7 +114,7 @@ mod tests {
             ("${a}", Bound::Text(r#"[1,"x"]"#.into())),
             ("${m}", Bound::Text(r#"{"k":null}"#.into())),
             ("${big}", Bound::Text("9223372036854775808".into())),
-            ("${a[2]}/${i}/${missing}", Bound::Text("x/-5/undefined".into())),
+            ("${s}/${i}/${missing}", Bound::Text("it's; DROP TABLE x/-5/undefined".into())),
             ("${$}{i}", Bound::Text("${i}".into())),
             ("plain", Bound::Text("plain".into())),
             ("", Bound::Text(String::new())),

@@ -17,7 +17,7 @@ pub struct JsonError(String);
 /// What an undefined value becomes inside JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UndefinedAs {
-    /// The key is left out of a map; an array element becomes `null`.
+    /// The key is left out of a map; elsewhere it is the text `"undefined"`, as EMQX prints it.
     #[default]
     Omitted,
     /// `null`.
@@ -200,7 +200,7 @@ pub fn encode_json(value: &Value, options: JsonOptions) -> Vec<u8> {
 /// As [`encode_json`], appended to `out`.
 pub fn encode_json_into(value: &Value, options: JsonOptions, out: &mut Vec<u8>) {
     match value {
-        Value::Undefined if options.undefined == UndefinedAs::Text => out.extend_from_slice(b"\"undefined\""),
+        Value::Undefined if options.undefined != UndefinedAs::Null => out.extend_from_slice(b"\"undefined\""),
         Value::Undefined | Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
@@ -316,6 +316,8 @@ mod tests {
         assert_eq!(write(UndefinedAs::Omitted), r#"{"b":null}"#);
         assert_eq!(write(UndefinedAs::Null), r#"{"a":null,"b":null}"#);
         assert_eq!(write(UndefinedAs::Text), r#"{"a":"undefined","b":null}"#);
+        let array = Value::array(vec![Value::Int(1), Value::Undefined]);
+        assert_eq!(encode_json(&array, JsonOptions::default()), br#"[1,"undefined"]"#);
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -32,7 +32,7 @@ pub use kinds::{Column, ColumnDef, ColumnType, EventDef, EventKind, Interest};
 pub use seams::{
     Clock, EventTap, ManualClock, NewMessage, PublishError, PublishReport, Publisher, RuleSlot, RuleTopics,
 };
-pub use template::{Missing, Segment, Step, Template, TemplateError, lookup};
+pub use template::{Missing, Segment, Template, TemplateError, lookup};
 pub use text::Text;
 pub use text_form::{decimal_text, float_text, write_text_form};
 pub use value::{Map, Row, Value};

@@ -5,8 +5,8 @@ use crate::{JsonOptions, Map, Text, UndefinedAs, Value, decode_json, encode_json
 /// A compiled template: literal text and placeholders (rule language, section 16).
 ///
 /// `${a.b}` looks up a path in the row, decoding one JSON text on the way; `${.}` and `${}` are the whole row;
-/// `${$}` is a dollar sign; `${a[1]}` and `${a[-1]}` index an array, counted from 1. Anything else stays as it is
-/// written.
+/// `${$}` is a dollar sign. Anything else, `${a[1]}` for one, stays as it is written: an element of an array is selected
+/// in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     source: String,
@@ -18,17 +18,8 @@ pub struct Template {
 pub enum Segment {
     /// Text to be copied.
     Literal(Text),
-    /// A value of the row; no steps means the whole row.
-    Path(Vec<Step>),
-}
-
-/// A step of a placeholder's path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A key of a map.
-    Key(Text),
-    /// An element of an array, counted from 1, or from the end when negative.
-    Index(i64),
+    /// A value of the row by the keys that lead to it; none means the whole row.
+    Path(Vec<Text>),
 }
 
 /// What a placeholder without a value prints.
@@ -99,7 +90,7 @@ impl Template {
     }
 
     /// Returns the path when the template is exactly one placeholder.
-    pub fn single_path(&self) -> Option<&[Step]> {
+    pub fn single_path(&self) -> Option<&[Text]> {
         match self.segments.as_slice() {
             [Segment::Path(path)] => Some(path),
             _ => None,
@@ -158,10 +149,10 @@ impl Template {
 }
 
 /// Looks up a path in a row: undefined when something on the way is missing.
-pub fn lookup(row: &Map, path: &[Step]) -> Value {
+pub fn lookup(row: &Map, path: &[Text]) -> Value {
     let mut decoded = false;
     let mut current = Value::Map(row.clone());
-    for step in path {
+    for key in path {
         if let Value::Text(text) = &current {
             if decoded {
                 return Value::Undefined;
@@ -169,25 +160,15 @@ pub fn lookup(row: &Map, path: &[Step]) -> Value {
             decoded = true;
             current = decode_json(text.as_bytes()).unwrap_or_default();
         }
-        current = match (&current, step) {
-            (Value::Map(map), Step::Key(key)) => map.get(key).cloned().unwrap_or_default(),
-            (Value::Array(items), Step::Index(index)) => element(items, *index),
+        current = match &current {
+            Value::Map(map) => map.get(key).cloned().unwrap_or_default(),
             _ => Value::Undefined,
         };
     }
     current
 }
 
-fn element(items: &[Value], index: i64) -> Value {
-    let at = match index {
-        1.. => usize::try_from(index - 1).ok(),
-        0 => None,
-        _ => usize::try_from(index.unsigned_abs()).ok().and_then(|back| items.len().checked_sub(back)),
-    };
-    at.and_then(|at| items.get(at)).cloned().unwrap_or_default()
-}
-
-fn write_placeholder(row: &Map, path: &[Step], missing: Missing, out: &mut Vec<u8>) {
+fn write_placeholder(row: &Map, path: &[Text], missing: Missing, out: &mut Vec<u8>) {
     if path.is_empty() {
         let options = JsonOptions { undefined: UndefinedAs::Omitted };
         return encode_json_into(&Value::Map(row.clone()), options, out);
@@ -200,26 +181,14 @@ fn write_placeholder(row: &Map, path: &[Step], missing: Missing, out: &mut Vec<u
 }
 
 /// Reads what stands between `${` and `}`; `None` when it is not a placeholder.
-fn parse_path(inner: &str) -> Option<Vec<Step>> {
+fn parse_path(inner: &str) -> Option<Vec<Text>> {
     let inner = inner.strip_prefix('.').unwrap_or(inner);
-    let mut steps = Vec::new();
     if inner.is_empty() {
-        return Some(steps);
+        return Some(Vec::new());
     }
-    for part in inner.split('.') {
-        let (name, indices) = part.find('[').map_or((part, ""), |at| part.split_at(at));
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return None;
-        }
-        steps.push(Step::Key(name.into()));
-        let mut indices = indices;
-        while !indices.is_empty() {
-            let (index, after) = indices.strip_prefix('[')?.split_once(']')?;
-            steps.push(Step::Index(index.parse().ok()?));
-            indices = after;
-        }
-    }
-    Some(steps)
+    let is_key =
+        |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    inner.split('.').map(|key| is_key(key).then(|| key.into())).collect()
 }
 
 #[cfg(test)]
@@ -244,7 +213,6 @@ mod tests {
         check("${.}", r#"{"x":1,"y":null}"#, r#"{"x":1,"y":null}"#);
         check("${}", r#"{"x":1}"#, r#"{"x":1}"#);
         check("${m}", r#"{"m":{"a":[1]}}"#, r#"{"a":[1]}"#);
-        check("${l[1]}${l[-1]}${l[9]}", r#"{"l":[1,2,3]}"#, "13undefined");
         check("${no} ${x}", r#"{"x":null}"#, "undefined null");
     }
 
@@ -257,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_no_placeholder_stays() {
-        for text in ["${a-b}", "${a b}", "${a", "$a", "${a..b}", "${a[x]}", "}${", "${ä}"] {
+        for text in ["${a-b}", "${a b}", "${a", "$a", "${a..b}", "${a[1]}", "${a[x]}", "}${", "${ä}"] {
             check(text, "{}", text);
         }
         check("${$}{a}", r#"{"a":1}"#, "${a}");

@@ -140,13 +140,13 @@ const JSON_ENCODE: FunctionDef = FunctionDef {
     args: &[Arg::any("value")],
     returns: Type::Text,
     summary: "The value as JSON, without spaces. A key without a value is left out; undefined itself and as an element \
-              is `null`. Bytes that are not UTF-8 are replaced. Never fails.",
+              is the text `undefined`, as in EMQX. Bytes that are not UTF-8 are replaced. Never fails.",
     examples: &[
         Example::new("json_encode([1, 'a'])", "'[1,\"a\"]'"),
         Example::new("json_encode('a')", "'\"a\"'"),
         Example::new("json_encode(1.0)", "'1.0'"),
         Example::new("json_encode(map_put('a', undefined, map_new()))", "'{}'"),
-        Example::new("json_encode(undefined)", "'null'"),
+        Example::new("json_encode(undefined)", "'\"undefined\"'"),
     ],
     eval: |args| Ok(Value::Text(encode_json(args.value(0), JsonOptions::default()).into())),
 };
