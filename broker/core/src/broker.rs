@@ -218,8 +218,8 @@ impl std::fmt::Debug for Broker {
 }
 
 impl RuleTopics for Broker {
-    fn set_rule(&self, rule: RuleSlot, filters: &[String], wants_completion: bool) {
-        self.routes.set_rule(rule, filters, wants_completion);
+    fn set_rule(&self, rule: RuleSlot, filters: &[String], holds_acks_ms: Option<u32>) {
+        self.routes.set_rule(rule, filters, holds_acks_ms);
     }
 
     fn remove_rule(&self, rule: RuleSlot) {

@@ -68,8 +68,6 @@ pub struct BrokerConfig {
     /// Whether a session that is away gets messages of its shared subscriptions although others are connected.
     /// Default off.
     pub shared_offline_always: bool,
-    /// Milliseconds that an acknowledgement waits for the rules that hold it back. Default 30,000.
-    pub ack_timeout_ms: u32,
 }
 
 impl Default for BrokerConfig {
@@ -106,7 +104,6 @@ impl Default for BrokerConfig {
             max_retained_payload_size: 1024 * 1024,
             max_retained_per_subscribe: 100_000,
             shared_offline_always: false,
-            ack_timeout_ms: 30_000,
         }
     }
 }

@@ -195,7 +195,7 @@ fn an_old_client_with_many_held_messages_is_paused_and_kept() {
     let (server, broker) = start(config, 1, LONG);
     let slow = Arc::new(Slow::default());
     broker.set_tap(Arc::clone(&slow) as _);
-    broker.set_rule(RuleSlot(1), &["t".to_owned()], true);
+    broker.set_rule(RuleSlot(1), &["t".to_owned()], Some(30_000));
     let held = || slow.0.lock().expect("not poisoned").len();
     let mut client = Client::connect(&server, Connect { keep_alive_s: 1, ..hello("c", Version::V4) });
     let mut packets: Vec<_> = (1..=50).map(|number| message("t", b"x", number)).collect();

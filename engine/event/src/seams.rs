@@ -16,8 +16,8 @@ pub trait EventTap: Send + Sync {
     /// Takes a published message that matched the filters of `rules` (each named once, in no order).
     ///
     /// Called on the publisher's thread for every such message: evaluates, hands rows over and returns without
-    /// waiting. `completion` is there when one of the rules was registered with
-    /// `wants_completion`; the engine clones it into each row and the publisher's acknowledgement waits for it.
+    /// waiting. `completion` is there when one of the rules was registered with `holds_acks_ms`; the engine clones it
+    /// into each row and the publisher's acknowledgement waits for it.
     fn published(&self, rules: &[RuleSlot], event: Event, completion: Option<Completion>);
 
     /// Takes any other event; the engine finds the rules itself. Called where the thing became true, so that events
@@ -29,8 +29,10 @@ pub trait EventTap: Send + Sync {
 pub trait RuleTopics: Send + Sync {
     /// Registers a rule's topic filters, in place of those it had. Each filter is valid.
     ///
-    /// Filters that begin with a wildcard do not match topics that begin with `$`.
-    fn set_rule(&self, rule: RuleSlot, filters: &[String], wants_completion: bool);
+    /// With `holds_acks_ms`, acknowledgements of the messages wait for the rule, so many milliseconds at most; then
+    /// the publisher is told of a failure. Of several rules that hold one message the shortest time counts. Filters that
+    /// begin with a wildcard do not match topics that begin with `$`.
+    fn set_rule(&self, rule: RuleSlot, filters: &[String], holds_acks_ms: Option<u32>);
 
     /// Takes a rule out.
     fn remove_rule(&self, rule: RuleSlot);

@@ -32,8 +32,8 @@ impl TopicList {
 }
 
 impl RuleTopics for TopicList {
-    fn set_rule(&self, rule: RuleSlot, filters: &[String], wants_completion: bool) {
-        self.0.write().insert(rule, (filters.to_vec(), wants_completion));
+    fn set_rule(&self, rule: RuleSlot, filters: &[String], holds_acks_ms: Option<u32>) {
+        self.0.write().insert(rule, (filters.to_vec(), holds_acks_ms.is_some()));
     }
 
     fn remove_rule(&self, rule: RuleSlot) {

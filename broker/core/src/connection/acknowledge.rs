@@ -23,7 +23,8 @@ pub(super) struct PendingAcks {
 struct PendingAck {
     packet_id: PacketId,
     qos: QoS,
-    since_ms: i64,
+    /// When waiting for the outcome is given up.
+    due_ms: i64,
     /// The code to send, once it is known.
     outcome: Option<ReasonCode>,
 }
@@ -33,9 +34,9 @@ impl PendingAcks {
         self.queue.len()
     }
 
-    fn push(&mut self, packet_id: PacketId, qos: QoS, outcome: Option<ReasonCode>, now_ms: i64) -> u64 {
+    fn push(&mut self, packet_id: PacketId, qos: QoS, outcome: Option<ReasonCode>, due_ms: i64) -> u64 {
         let number = self.first + self.queue.len() as u64;
-        self.queue.push_back(PendingAck { packet_id, qos, since_ms: now_ms, outcome });
+        self.queue.push_back(PendingAck { packet_id, qos, due_ms, outcome });
         number
     }
 
@@ -59,9 +60,9 @@ impl PendingAcks {
 }
 
 impl Open {
-    /// Reserves the acknowledgement of a message that rules hold back, and returns its number.
-    pub(super) fn hold_ack(&mut self, packet_id: PacketId, qos: QoS, now_ms: i64) -> u64 {
-        self.acks.get_or_insert_default().push(packet_id, qos, None, now_ms)
+    /// Reserves the acknowledgement of a message that rules hold back until `due_ms` at most, and returns its number.
+    pub(super) fn hold_ack(&mut self, packet_id: PacketId, qos: QoS, due_ms: i64) -> u64 {
+        self.acks.get_or_insert_default().push(packet_id, qos, None, due_ms)
     }
 
     /// Says whether the acknowledgement of that message is still to come.
@@ -143,8 +144,7 @@ impl Connection {
     pub fn expire_acks(&mut self, context: &mut Context, out: &mut Outgoing) -> Flow {
         let Phase::Open(open) = &mut self.phase else { return Flow::Close };
         let Some(acks) = &mut open.acks else { return Flow::Continue };
-        let oldest_ms = context.now_ms() - i64::from(self.broker.config().ack_timeout_ms);
-        for ack in acks.queue.iter_mut().take_while(|ack| ack.since_ms <= oldest_ms) {
+        for ack in acks.queue.iter_mut().filter(|ack| ack.due_ms <= context.now_ms()) {
             ack.outcome.get_or_insert(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
         }
         self.send_settled(context, out)

@@ -74,13 +74,13 @@ impl Connection {
             self.broker.route(publish, &routes, &origin, None, context);
             return Ok(());
         };
-        let holds = routes.wants_completion && self.broker.tap().is_some();
-        open.admit(self.outlet, &self.broker, packet_id, qos, holds)?;
+        let holds_ms = routes.holds_acks_ms.filter(|_| self.broker.tap().is_some());
+        open.admit(self.outlet, &self.broker, packet_id, qos, holds_ms.is_some())?;
         if publish.retain() && self.broker.retain(&publish, &origin, context) == Stored::Full {
             return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
         }
-        if holds {
-            let ack = open.hold_ack(packet_id, qos, context.now_ms());
+        if let Some(holds_ms) = holds_ms {
+            let ack = open.hold_ack(packet_id, qos, context.now_ms() + i64::from(holds_ms));
             let completion = self.completion(ack);
             self.broker.route(publish, &routes, &origin, completion, context);
             return Ok(());

@@ -32,7 +32,7 @@ struct Subscribers {
     /// Where each session is in `sessions`, kept once they are many.
     places: Option<HashMap<u64, u32, RandomState>>,
     shares: Vec<Arc<ShareGroup>>,
-    rules: Vec<(RuleSlot, bool)>,
+    rules: Vec<(RuleSlot, Option<u32>)>,
 }
 
 #[derive(Debug)]
@@ -56,8 +56,8 @@ pub(crate) struct Routes {
     pub(crate) targets: Box<[Target]>,
     pub(crate) shares: Box<[Arc<ShareGroup>]>,
     pub(crate) rules: Box<[RuleSlot]>,
-    /// Whether one of the rules holds acknowledgements back.
-    pub(crate) wants_completion: bool,
+    /// How many milliseconds rules may hold acknowledgements back; none when no rule does.
+    pub(crate) holds_acks_ms: Option<u32>,
 }
 
 /// One session that gets a message.
@@ -181,7 +181,7 @@ impl RouteTable {
     }
 
     /// Registers the filters of a rule in place of those it had.
-    pub(crate) fn set_rule(&self, rule: RuleSlot, filters: &[String], wants_completion: bool) {
+    pub(crate) fn set_rule(&self, rule: RuleSlot, filters: &[String], holds_acks_ms: Option<u32>) {
         let mut rules = self.rules.lock();
         let old = rules.insert(rule, filters.to_vec()).unwrap_or_default();
         // new ones first: a filter that stays is never missing
@@ -189,7 +189,7 @@ impl RouteTable {
             let mut trie = self.trie.write();
             let registered = &mut trie.get_or_insert(filter).1.rules;
             registered.retain(|(slot, _)| *slot != rule);
-            registered.push((rule, wants_completion));
+            registered.push((rule, holds_acks_ms));
             self.changed();
         }
         for filter in old.iter().filter(|filter| !filters.contains(filter)) {
@@ -238,13 +238,13 @@ impl RouteTable {
         let mut matched: SmallVec<[&Subscriber; 8]> = SmallVec::new();
         let mut shares = Vec::new();
         let mut rules: Vec<RuleSlot> = Vec::new();
-        let mut wants_completion = false;
+        let mut holds_acks_ms: Option<u32> = None;
         trie.matching(topic, |subscribers| {
             matched.extend(&subscribers.sessions);
             shares.extend(subscribers.shares.iter().cloned());
-            for &(rule, wants) in &subscribers.rules {
+            for &(rule, holds_ms) in &subscribers.rules {
                 rules.push(rule);
-                wants_completion |= wants;
+                holds_acks_ms = [holds_acks_ms, holds_ms].into_iter().flatten().min();
             }
         });
         rules.sort_unstable();
@@ -262,7 +262,7 @@ impl RouteTable {
             targets,
             shares: shares.into(),
             rules: rules.into(),
-            wants_completion,
+            holds_acks_ms,
         })
     }
 

@@ -30,7 +30,7 @@ impl Slow {
         let bench = Bench::with(config);
         let slow = Arc::new(Self::default());
         bench.broker.set_tap(Arc::clone(&slow) as _);
-        bench.broker.set_rule(RuleSlot(1), &["t".to_owned()], true);
+        bench.broker.set_rule(RuleSlot(1), &["t".to_owned()], Some(30_000));
         (bench, slow)
     }
 
@@ -69,6 +69,26 @@ fn a_settled_message_is_known_until_its_release() {
     second.publish(&mut bench, "t", "x", QoS::ExactlyOnce, 1);
     assert!(matches!(second.read_one(&mut bench), Packet::PubRec(_)));
     assert!(slow.0.lock().expect("not poisoned").is_empty(), "published twice");
+}
+
+#[test]
+fn a_rule_may_hold_a_message_as_long_as_it_said_and_no_longer() {
+    // rule 1 holds for 30 s, rule 2 for 2 s: the strictest of those that matched counts
+    let (mut bench, slow) = Slow::bench(BrokerConfig::default());
+    bench.broker.set_rule(RuleSlot(2), &["t/quick".to_owned(), "t".to_owned()], Some(2_000));
+    bench.broker.set_rule(RuleSlot(1), &["t/#".to_owned()], Some(30_000));
+    for (topic, number, given_up_after_ms) in [("t/quick", 1, 2_000), ("t/other", 2, 30_000)] {
+        let (mut client, _) = bench.connect(connect("c"));
+        client.publish(&mut bench, topic, "x", QoS::AtLeastOnce, number);
+        bench.advance_ms(given_up_after_ms - 1);
+        client.expire_acks(&mut bench);
+        assert!(client.read(&mut bench).is_empty(), "{topic}: given up early");
+        bench.advance_ms(1);
+        client.expire_acks(&mut bench);
+        let Packet::PubAck(ack) = client.read_one(&mut bench) else { panic!("{topic}: no PUBACK") };
+        assert_eq!(ack.reason, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR, "{topic}");
+    }
+    slow.settle_all();
 }
 
 #[test]

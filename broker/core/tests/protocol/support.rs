@@ -265,6 +265,12 @@ impl Client {
         self.close(bench, CloseReason::TcpClosed);
     }
 
+    /// Gives up on acknowledgements that have been held back for too long.
+    pub(crate) fn expire_acks(&mut self, bench: &mut Bench) {
+        let flow = self.connection.expire_acks(&mut bench.context, &mut self.out);
+        self.closed |= matches!(flow, Flow::Close);
+    }
+
     pub(crate) fn acknowledge(&mut self, bench: &mut Bench, number: u16) {
         self.send(bench, &Packet::PubAck(Ack::new(id(number), ReasonCode::SUCCESS)));
     }

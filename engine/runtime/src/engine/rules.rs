@@ -127,7 +127,7 @@ impl Engine {
         let topics = self.topics.read();
         let Some(topics) = topics.as_ref() else { return };
         if entry.runtime.is_some() && !entry.filters.is_empty() {
-            topics.set_rule(entry.slot, &entry.filters, wants_completion(&entry.config));
+            topics.set_rule(entry.slot, &entry.filters, holds_acks_ms(&entry.config));
         } else {
             topics.remove_rule(entry.slot);
         }
@@ -242,6 +242,12 @@ fn row_json(row: &Map) -> Json {
 
 fn wants_completion(config: &RuleConfig) -> bool {
     config.ack_mode == AckMode::Sink && !config.actions.is_empty()
+}
+
+/// How long the rule may hold acknowledgements, if it holds any.
+fn holds_acks_ms(config: &RuleConfig) -> Option<u32> {
+    let longest_ms = config.ack_timeout.duration().as_millis();
+    wants_completion(config).then(|| u32::try_from(longest_ms).unwrap_or(u32::MAX))
 }
 
 fn free_id(registry: &Registry) -> String {
