@@ -33,7 +33,8 @@
 //!
 //! # Retention
 //!
-//! Whole segments are deleted, when all of their records are done; the newest one never is. Who decides is said by
+//! Whole segments are deleted, when all of their records are done; the newest one is not, as it keeps the next sequence
+//! (opening deletes it too when it is below the stored mark, which keeps that as well). Who decides is said by
 //! [`Retention`]:
 //!
 //! * [`Retention::Mark`], for a queue: all below [`Log::set_mark`] is done. The mark is stored lazily, so that after a

@@ -104,6 +104,9 @@ pub(crate) fn recover(
     for (at, file) in files.iter().enumerate() {
         recovery.load(file, salt, at == newest)?;
     }
+    if options.retention == Retention::Mark && mark >= recovery.next {
+        recovery.remove_done()?;
+    }
     let mut report = recovery.report;
     report.mark = mark;
     report.mark_lost = matches!(stored, StoredMark::Bad(_));
@@ -208,6 +211,19 @@ impl Recovery<'_> {
             self.add(file.first, name.to_owned(), found, handle, salt, false);
             Ok(())
         }
+    }
+
+    /// Everything is below the stored mark, which keeps the next sequence: nothing is needed, not even the newest.
+    fn remove_done(&mut self) -> Result<(), OpenError> {
+        // the mark goes to the disk before the segments leave it
+        self.storage.sync_folder().map_err(OpenError::io("sync", "the folder"))?;
+        for (segment, _) in std::mem::take(&mut self.segments).into_values() {
+            self.storage.remove(&segment.name).map_err(OpenError::io("remove", &segment.name))?;
+            self.report.segments -= 1;
+            self.report.records -= segment.records;
+            self.report.bytes -= segment.written;
+        }
+        Ok(())
     }
 
     /// Cuts what is behind the last record.

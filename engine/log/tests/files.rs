@@ -185,11 +185,21 @@ fn segments_below_the_mark_are_deleted_and_the_mark_is_kept() {
     let (log, report) = open(&storage, &small());
     assert_eq!((report.mark, log.mark(), log.sequences()), (7, 7, 5..11));
     assert_eq!(report.gap_count, 0);
-    // the newest segment stays, so that sequences go on where they were
+    // the newest segment stays while the log is open
     log.set_mark(1000);
+    wait_for(&log, |log| log.sequences() == (9..11));
     log.close().unwrap();
+    assert!(storage.files().contains_key(&name(9)));
+    // all is done: the mark alone says where sequences go on, also for a log that is smaller now
+    for _ in 0..2 {
+        let smaller = LogOptions { size_bytes_max: 300, ..small() };
+        let (log, report) = open(&storage, &smaller);
+        assert_eq!((log.mark(), log.sequences(), report.bytes), (11, 11..11, 0));
+        log.close().unwrap();
+        assert_eq!(storage.files().into_keys().collect::<Vec<_>>(), ["mark"]);
+    }
     let log = open(&storage, &small()).0;
-    assert_eq!((log.mark(), log.sequences()), (11, 9..11));
+    assert_eq!(log.append(b"", b"", Durability::Fsync).unwrap().wait().unwrap(), 11);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use support::{Memory, open, read_from, small};
 enum Step {
     /// Appends records of these lengths, and waits for them.
     Append(Vec<u16>, Durability),
-    /// Gives up this share of what is there, in 1/256.
+    /// Gives up this share of what is there, in 1/255.
     Done(u8),
     /// Lets so many more changes of the storage succeed, then none.
     CutAfter(u8),
@@ -27,7 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
     let durability = prop_oneof![Just(Durability::None), Just(Durability::Os), Just(Durability::Fsync)];
     prop_oneof![
         6 => (prop::collection::vec(0..400_u16, 1..8), durability).prop_map(|(l, d)| Step::Append(l, d)),
-        2 => any::<u8>().prop_map(Step::Done),
+        2 => prop_oneof![any::<u8>(), Just(255)].prop_map(Step::Done),
         2 => (0..24_u8).prop_map(Step::CutAfter),
         3 => any::<u64>().prop_map(Step::Crash),
         1 => Just(Step::Reopen),
@@ -113,7 +113,7 @@ impl Model {
 
     fn done(&mut self, share: u8) {
         let range = self.log().sequences();
-        let mark = range.start + (range.end - range.start) * u64::from(share) / 256;
+        let mark = range.start + (range.end - range.start) * u64::from(share) / 255;
         let given_up: Vec<u64> = self.acknowledged.range(..mark).map(|(sequence, _)| *sequence).collect();
         match self.options.retention {
             Retention::Mark => self.log().set_mark(mark),
