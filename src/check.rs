@@ -33,7 +33,7 @@ pub(crate) async fn run(options: Check) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -81,7 +81,7 @@ fn is_config(file: &TomlFile) -> bool {
 }
 
 /// An engine with every connector type of the build that is never attached: it only checks.
-fn offline_engine() -> Arc<Engine> {
+pub(crate) fn offline_engine() -> Arc<Engine> {
     let mut config = EngineConfig::new("check", ".", Arc::new(SystemClock));
     config.definitions = connectors::definitions(Edition::Enterprise);
     Engine::new(config)

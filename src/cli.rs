@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Start(Start),
     /// Check configuration and rule files without starting.
     Check(Check),
+    /// Run rule folders: rules on events, compared with the rows that are expected.
+    Test(Test),
     /// Evaluate SQL on events, one JSON object a line in, one line out.
     Eval(Eval),
     /// Publish messages to any MQTT server.
@@ -65,6 +67,17 @@ pub(crate) struct Check {
     /// Configuration files, rule files, or folders with rule files.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// What to test.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Folders with rules (`*.toml`), `events.jsonl` and `expected.jsonl`, or folders of such folders.
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// Write what the rules give to `expected.jsonl` in place of comparing.
+    #[arg(long)]
+    pub(crate) accept: bool,
 }
 
 /// How to evaluate.

@@ -17,6 +17,7 @@ mod output;
 mod pub_sub;
 mod reload;
 mod rule_files;
+mod rule_tests;
 mod server;
 mod store;
 mod toml_file;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         Command::Start(options) => start(&options),
         Command::Check(options) => {
             return on_one_thread(check::run(options)).unwrap_or_else(report);
+        }
+        Command::Test(options) => {
+            return on_one_thread(rule_tests::run(options)).unwrap_or_else(report);
         }
         Command::Eval(options) => eval::run(&options),
         Command::Pub(options) => on_one_thread(pub_sub::publish(options)),

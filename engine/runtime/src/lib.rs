@@ -25,7 +25,7 @@ pub use engine::{Engine, FileObject, ShutdownReport, SyncProblem, SyncReport, Te
 pub use error::EngineError;
 pub use metrics::{ActionMetrics, RuleMetrics};
 pub use object::name::{ObjectClass, Origin};
-pub use rule::eval_line;
+pub use rule::{EvaluatedRule, Evaluator, eval_line};
 pub use settings::{EditionVerdict, EngineConfig};
 pub use status::{Status, StatusReport};
 pub use topic_list::TopicList;

@@ -4,7 +4,7 @@
 //! `{"$bytes": "<hex>"}` for bytes that are not UTF-8. Integers and floats stay apart.
 
 use engine_event::{
-    Event, JsonOptions, Map, Missing, Template, Text, UndefinedAs, Value, decode_json, encode_json,
+    Event, JsonError, JsonOptions, Map, Missing, Template, Text, UndefinedAs, Value, decode_json, encode_json,
 };
 
 use crate::functions::FunctionContext;
@@ -49,8 +49,21 @@ pub fn eval_line(line: &str, default_sql: Option<&str>, context: &dyn FunctionCo
             out.insert("message", failure.message);
         }
     }
-    let json = encode_json(&tagged(&Value::Map(out)), JsonOptions { undefined: UndefinedAs::Null });
+    tagged_json(&Value::Map(out))
+}
+
+/// Writes a value as JSON, with tags for what JSON does not have.
+pub fn tagged_json(value: &Value) -> String {
+    let json = encode_json(&tagged(value), JsonOptions { undefined: UndefinedAs::Null });
     String::from_utf8(json).expect("JSON is UTF-8")
+}
+
+/// Reads JSON with tags for what it does not have.
+///
+/// # Errors
+/// When the text is not JSON.
+pub fn from_tagged_json(text: &str) -> Result<Value, JsonError> {
+    decode_json(text.as_bytes()).map(|value| untagged(&value))
 }
 
 /// Why a line gives no result.

@@ -21,7 +21,7 @@ pub mod syntax;
 
 pub use context::{ContextError, context_event};
 pub use error::{EvalError, Part};
-pub use eval_line::eval_line;
+pub use eval_line::{eval_line, from_tagged_json, tagged_json};
 pub use plan::{Env, Plan, Rows, Source};
 pub use problem::{Position, Problem, Span, SqlErrors};
 pub use projection::{PlanSlots, Projection, Slots};

@@ -13,7 +13,7 @@ mod store;
 mod table;
 
 pub(crate) use environment::Environment;
-pub use evaluator::eval_line;
+pub use evaluator::{EvaluatedRule, Evaluator, eval_line};
 pub(crate) use plan::RulePlan;
 pub(crate) use rules::Rules;
 pub(crate) use runtime::{Output, RuleRuntime};
