@@ -39,3 +39,32 @@ async fn a_stop_loses_nothing_that_was_acknowledged() {
     let rows = sqlite_rows(&server.data_dir().join("telemetry.db"), "SELECT count(*) FROM readings").await;
     assert_eq!(rows, [[json!(5000)]], "{}", server.log());
 }
+
+#[tokio::test]
+async fn rules_see_the_id_that_the_api_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "[connectors.sqlite.db]\npath = 'ids.db'\n[actions.sqlite.save]\nconnector = 'db'\n\
+                 parameters = { table = 't', create_table = true, columns = { id = '${id}' } }\n\
+                 [rules.ids]\nsql = 'SELECT id FROM \"ids\"'\nactions = ['sqlite:save']\n";
+    std::fs::write(folder.path().join("rules.toml"), rules).expect("written");
+    let server = Server::start(&["--rules", folder.path().to_str().expect("UTF-8")]).await;
+    // the API tells an id when somebody has subscribed; rules do not count
+    let mut subscriber = support::sluice()
+        .args(["sub", "-p", &server.mqtt_port().to_string(), "-t", "ids", "-C", "1"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("sub starts");
+    let subscribed = || async {
+        let (_, found) = server.api("GET", "/subscriptions", None).await;
+        found["data"].as_array().is_some_and(|list| !list.is_empty()).then_some(())
+    };
+    server.wait_for("the subscription", Duration::from_secs(20), subscribed).await;
+    let message = json!({"topic": "ids", "payload": "x"});
+    let (_, told) = server.api("POST", "/publish", Some(&message)).await;
+    assert!(told["id"].is_string(), "{told}");
+    let file = server.data_dir().join("ids.db");
+    let row = || async { sqlite_rows(&file, "SELECT id FROM t").await.into_iter().next() };
+    let row = server.wait_for("the row", Duration::from_secs(20), row).await;
+    assert_eq!(row[0], told["id"]);
+    assert!(subscriber.wait().expect("sub ends").success());
+}

@@ -291,6 +291,7 @@ impl Broker {
             hops: 0,
             republished_by: None,
             runs_rules: true,
+            message_id: None,
         };
         self.publish_inside(will.publish, &origin, context);
     }

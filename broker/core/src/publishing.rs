@@ -30,6 +30,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) republished_by: Option<&'a Text>,
     /// Whether rules get it.
     pub(crate) runs_rules: bool,
+    /// The id of the message, when somebody has been told it already.
+    pub(crate) message_id: Option<u128>,
 }
 
 impl Broker {
@@ -147,7 +149,7 @@ impl Broker {
         let properties = (!publish.properties().is_empty())
             .then(|| Arc::new(MessageProperties(publish.clone())) as Arc<dyn PublishProperties>);
         let event = PublishEvent {
-            id: self.next_message_id(context.now_ms()),
+            id: origin.message_id.unwrap_or_else(|| self.next_message_id(context.now_ms())),
             client_id: origin.client_id.clone(),
             username: origin.username.cloned(),
             peer: origin.peer,
@@ -226,6 +228,7 @@ impl Publisher for Broker {
         let publish = self.build(&message)?;
         let mut context = self.call_context();
         let attributes = Map::new();
+        let id = self.next_message_id(context.now_ms());
         let origin = Origin {
             client_id: &message.client_id,
             username: message.username.as_ref(),
@@ -235,8 +238,8 @@ impl Publisher for Broker {
             hops: message.hops,
             republished_by: message.republished_by.as_ref(),
             runs_rules: !message.skip_rules,
+            message_id: Some(id),
         };
-        let id = self.next_message_id(context.now_ms());
         let subscribers = self.publish_inside(publish, &origin, &mut context);
         self.flush(context);
         Ok(PublishReport { id, subscribers })

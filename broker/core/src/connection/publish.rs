@@ -66,6 +66,7 @@ impl Connection {
             hops: 0,
             republished_by: None,
             runs_rules: true,
+            message_id: None,
         };
         let Some(packet_id) = packet_id else {
             if publish.retain() {
