@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::editions::Edition;
+use crate::messaging::{InitialStickyPick, Messaging, SharedOffline, SharedStrategy};
 use crate::toml_file::{Problem, TomlFile};
 
 /// Settings of one server. Every field has a default; an empty file is a valid one.
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) listeners: Listeners,
     /// Limits and defaults of the protocol.
     pub(crate) mqtt: Mqtt,
+    /// What the broker does with messages of single groups.
+    pub(crate) broker: Messaging,
     /// Who may connect.
     pub(crate) access: Access,
     /// The rule engine.
@@ -50,6 +53,7 @@ impl Default for Config {
             rules: Vec::new(),
             listeners: Listeners::default(),
             mqtt: Mqtt::default(),
+            broker: Messaging::default(),
             access: Access::default(),
             rule_engine: RuleEngine::default(),
             api: Api::default(),
@@ -133,6 +137,16 @@ pub(crate) struct Mqtt {
     pub(crate) max_keepalive: u16,
     /// Messages that are retained; more are refused.
     pub(crate) max_retained_messages: u32,
+    /// Whether `$share/<group>/<filter>` and `$queue/<filter>` can be subscribed to.
+    pub(crate) shared_subscription: bool,
+    /// How shared groups choose the member that gets the next message.
+    pub(crate) shared_subscription_strategy: SharedStrategy,
+    /// With the strategy `sticky`: which member a publisher's first message goes to.
+    pub(crate) shared_subscription_initial_sticky_pick: InitialStickyPick,
+    /// When members that are away get messages.
+    pub(crate) shared_subscription_offline: SharedOffline,
+    /// Messages of QoS 1 and 2 that wait with a shared group while no member has room for them.
+    pub(crate) shared_subscription_backlog: u32,
 }
 
 impl Default for Mqtt {
@@ -154,6 +168,11 @@ impl Default for Mqtt {
             min_keepalive: 0,
             max_keepalive: 0,
             max_retained_messages: 1_000_000,
+            shared_subscription: true,
+            shared_subscription_strategy: SharedStrategy::default(),
+            shared_subscription_initial_sticky_pick: InitialStickyPick::default(),
+            shared_subscription_offline: SharedOffline::default(),
+            shared_subscription_backlog: 10_000,
         }
     }
 }

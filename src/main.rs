@@ -12,6 +12,7 @@ mod data_dir;
 mod editions;
 mod eval;
 mod memory;
+mod messaging;
 mod mqtt_client;
 mod output;
 mod pub_sub;

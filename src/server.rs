@@ -21,7 +21,7 @@ use crate::data_dir::{Control, DataDir};
 use crate::editions::Edition;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
-use crate::{connectors, memory};
+use crate::{connectors, memory, messaging};
 
 /// Reads the configuration: defaults, then the file, then environment and flags.
 ///
@@ -306,7 +306,7 @@ fn edition_label(edition: Edition) -> &'static str {
 
 fn broker_config(config: &Config) -> BrokerConfig {
     let mqtt = &config.mqtt;
-    BrokerConfig {
+    let mut broker = BrokerConfig {
         node: config.node.clone(),
         allow_anonymous: config.access.allow_anonymous,
         max_packet_size: u32::try_from(mqtt.max_packet_size.get()).unwrap_or(u32::MAX),
@@ -325,7 +325,9 @@ fn broker_config(config: &Config) -> BrokerConfig {
         max_subscriptions: mqtt.max_subscriptions as usize,
         max_retained_messages: mqtt.max_retained_messages as usize,
         ..BrokerConfig::default()
-    }
+    };
+    messaging::complete(&mut broker, config);
+    broker
 }
 
 fn seconds(period: connectors_api::Period) -> u32 {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // each test file is a crate of its own and uses a part
 
+pub mod mqtt;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};

@@ -1,6 +1,10 @@
 //! What an operator may set, with its defaults.
 
+use std::collections::BTreeMap;
+
 use broker_codec::QoS;
+
+use crate::routes::{ShareStrategy, StickyPick};
 
 /// Limits and capabilities of the broker (`mqtt.*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +72,15 @@ pub struct BrokerConfig {
     /// Whether a session that is away gets messages of its shared subscriptions although others are connected.
     /// Default off.
     pub shared_offline_always: bool,
+    /// How shared groups choose a member. Default: one after the other.
+    pub shared_strategy: ShareStrategy,
+    /// The same, of the groups of these names.
+    pub shared_groups: BTreeMap<String, ShareStrategy>,
+    /// Whom a publisher's first message goes to where publishers stick to a member. Default: anybody.
+    pub shared_sticky_pick: StickyPick,
+    /// Messages of QoS 1 and 2 that wait with a shared group while no member has room; their bytes have the limit of a
+    /// session's queue. Default 10,000.
+    pub shared_backlog: usize,
 }
 
 impl Default for BrokerConfig {
@@ -104,6 +117,10 @@ impl Default for BrokerConfig {
             max_retained_payload_size: 1024 * 1024,
             max_retained_per_subscribe: 100_000,
             shared_offline_always: false,
+            shared_strategy: ShareStrategy::default(),
+            shared_groups: BTreeMap::new(),
+            shared_sticky_pick: StickyPick::default(),
+            shared_backlog: 10_000,
         }
     }
 }

@@ -43,3 +43,4 @@ pub use management::{ClientInfo, RetainedInfo, Route, Stats, SubscriptionInfo};
 pub use metrics::{Counters, Metric, Metrics};
 pub use outgoing::{Outgoing, SHARE_LIMIT_BYTES};
 pub use reason::CloseReason;
+pub use routes::{ShareStrategy, StickyPick};

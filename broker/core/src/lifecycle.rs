@@ -11,7 +11,6 @@ use crate::context::{ConnectionKey, Context};
 use crate::metrics::Metric;
 use crate::publishing::Origin;
 use crate::reason::CloseReason;
-use crate::routes::group_of;
 use crate::session::{Live, PendingWill, Profile, Session, State};
 
 /// A CONNECT that was accepted.
@@ -253,21 +252,21 @@ impl Broker {
     ) {
         self.gauges.subscriptions.fall(remains.filters.len());
         for filter in &remains.filters {
-            self.remove_route(filter, session);
+            self.remove_route(filter, session, context);
         }
         for queued in remains.messages {
-            if let Some(share) = group_of(queued.extras.as_deref()) {
-                // nobody left to take it: counted there
-                let _ = self.dispatch(&share, queued, context);
+            if queued.extras.as_ref().is_some_and(|extras| extras.share.is_some()) {
+                self.dispatch_again(queued, context);
             }
         }
     }
 
     /// Takes one subscription, as the client wrote it, out of the routes.
-    pub(crate) fn remove_route(&self, filter: &str, session: &Session) {
+    pub(crate) fn remove_route(&self, filter: &str, session: &Session, context: &Context) {
         match SubscribedFilter::parse(filter, QueueAlias::On) {
             Ok(SubscribedFilter { group: Some(group), filter }) => {
-                self.routes().leave_share(group, filter, session);
+                let left = self.routes().leave_share(group, filter, session);
+                context.count(Metric::DeliveryDropped, left.dropped as u64);
             }
             Ok(SubscribedFilter { group: None, filter }) => self.routes().unsubscribe(filter, session),
             Err(_) => {} // it was never put in

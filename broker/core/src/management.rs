@@ -238,7 +238,7 @@ impl Broker {
         let sessions = (self.registry.len() as u64, gauges.sessions.max() as u64);
         let subscriptions = (gauges.subscriptions.now() as u64, gauges.subscriptions.max() as u64);
         let routes = self.routes().len() as u64;
-        let shared = self.routes().shared_subscriptions() as u64;
+        let shared = self.routes().shared_subscriptions();
         let retained = self.retained.len() as u64;
         Stats(vec![
             ("connections.count", sessions.0),
@@ -257,8 +257,8 @@ impl Broker {
             ("subscribers.max", subscriptions.1),
             ("subscriptions.count", subscriptions.0),
             ("subscriptions.max", subscriptions.1),
-            ("subscriptions.shared.count", shared),
-            ("subscriptions.shared.max", shared),
+            ("subscriptions.shared.count", shared.0 as u64),
+            ("subscriptions.shared.max", shared.1 as u64),
             ("topics.count", routes),
             ("topics.max", routes),
             ("routes.count", routes),

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::metrics::Metric;
 use crate::properties::{self, MessageProperties};
 use crate::retained::{Retained, Stored};
-use crate::routes::{Own, Routes, ShareGroup, away_members, granted};
+use crate::routes::{Own, Routes, ShareGroup, granted, group_of, stable_hash};
 use crate::session::{NEVER_MS, Queued};
 
 /// Where a message comes from.
@@ -59,7 +59,9 @@ impl Broker {
         let mut taken = 0;
         for share in &routes.shares {
             let mut copy = queued.clone();
-            copy.retain = retain;
+            if share.needs_publisher() {
+                copy.publisher = stable_hash(origin.client_id.as_bytes());
+            }
             taken += usize::from(self.dispatch(share, copy, context).is_ok());
         }
         taken + self.deliver_to_all(queued, retain, routes, origin, context)
@@ -124,17 +126,26 @@ impl Broker {
     /// Gives a message to a member of a shared group.
     pub(crate) fn dispatch(
         &self,
-        share: &ShareGroup,
+        share: &Arc<ShareGroup>,
         queued: Queued,
         context: &mut Context,
     ) -> Result<(), Queued> {
-        let away = away_members(self.config().shared_offline_always);
-        let result = share.dispatch(queued, away, self.config().upgrade_qos, context);
+        let result = share.dispatch(queued, context);
         if result.is_err() {
             context.count(Metric::DeliveryDropped, 1);
             context.count(Metric::DeliveryDroppedQueueFull, 1);
         }
         result
+    }
+
+    /// Gives a message that a member of a shared group left behind or cannot take to another.
+    pub(crate) fn dispatch_again(&self, queued: Queued, context: &mut Context) {
+        match group_of(queued.extras.as_deref()) {
+            Some(share) => {
+                let _ = self.dispatch(&share, queued, context); // nobody to take it: counted there
+            }
+            None => context.count(Metric::DeliveryDropped, 1), // it was the last member
+        }
     }
 
     fn tell_published(

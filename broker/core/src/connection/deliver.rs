@@ -1,6 +1,8 @@
 //! Messages to a client.
 
-use broker_codec::{Ack, Delivery, MAX_PACKET_SIZE, Packet, PacketId, QoS, ReasonCode};
+use std::sync::Weak;
+
+use broker_codec::{Ack, Packet, PacketId, QoS, ReasonCode};
 use tracing::debug;
 
 use super::aliases::SentAliases;
@@ -8,7 +10,8 @@ use super::{Connection, Open, Phase};
 use crate::context::Context;
 use crate::metrics::Metric;
 use crate::outgoing::{Outgoing, SHARE_LIMIT_BYTES};
-use crate::session::{NEVER_MS, Queued, Resend, Session, State, Traffic};
+use crate::routes::ShareGroup;
+use crate::session::{Queued, Resend, Session, Stage, State, Traffic};
 
 /// Counts of one filling, and what it changes of the connection.
 #[derive(Default)]
@@ -16,6 +19,8 @@ struct Sent {
     packets: u64,
     by_qos: [u64; 3],
     aliases: Option<Box<SentAliases>>,
+    /// Messages of shared groups that are too large for the client.
+    refused: Vec<Queued>,
 }
 
 impl Connection {
@@ -32,13 +37,17 @@ impl Connection {
         let mut sent = Sent { aliases: open.sent_aliases.take(), ..Sent::default() };
         let more = open.resend(&mut state, window, room, &mut sent, context, out)
             || open.send_waiting(&mut state, window, room, &mut sent, context, out);
+        let starving = std::mem::take(&mut state.starving);
         if let Some(live) = &mut state.live {
             live.scheduled = more;
         }
         drop(state);
         sent.count(&open.session, context);
         open.sent_aliases = sent.aliases;
-        more
+        for queued in sent.refused {
+            self.broker.dispatch_again(queued, context);
+        }
+        more | (!starving.is_empty() && open.feed(&starving, context))
     }
 
     /// Notes that the socket takes nothing at the moment: the caller will [`fill`](Connection::fill) when it does.
@@ -54,6 +63,13 @@ impl Connection {
 }
 
 impl Open {
+    /// Gets what waits with shared groups, as far as it can go out at once.
+    #[cold]
+    fn feed(&self, starving: &[Weak<ShareGroup>], context: &mut Context) -> bool {
+        let groups = starving.iter().filter_map(Weak::upgrade);
+        groups.fold(false, |fed, group| group.feed(&self.session, context) | fed)
+    }
+
     /// Sends again what an earlier connection left unacknowledged.
     fn resend(
         &self,
@@ -71,10 +87,15 @@ impl Open {
             match state.inflight.resend(window) {
                 Some(Resend::Publish(packet_id, queued)) => {
                     // this connection may take less than the one before
-                    let fits = !self.is_too_large(queued, context);
+                    let fits = !self.profile.is_too_large(queued, context.now_ms());
                     if !(fits && self.write(queued, Some(packet_id), true, sent, context, out)) {
-                        state.inflight.remove(packet_id);
-                        drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+                        match state.inflight.remove(packet_id) {
+                            // what was begun as QoS 2 with one client must not go to another
+                            Stage::Publish(queued) if queued.qos < QoS::ExactlyOnce => {
+                                sent.refuse(queued, state, context);
+                            }
+                            _ => drop_delivery(state, Metric::DeliveryDroppedTooLarge, context),
+                        }
                     }
                 }
                 Some(Resend::Release(packet_id)) => {
@@ -113,8 +134,8 @@ impl Open {
                 drop_delivery(state, Metric::DeliveryDroppedExpired, context);
                 continue;
             }
-            if self.is_too_large(&queued, context) {
-                drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+            if self.profile.is_too_large(&queued, context.now_ms()) {
+                sent.refuse(queued, state, context);
                 continue;
             }
             let packet_id = (queued.qos > QoS::AtMostOnce).then(|| state.inflight.next_id());
@@ -124,29 +145,6 @@ impl Open {
                 state.inflight.push(queued);
             }
         }
-    }
-
-    fn delivery<'a>(&self, queued: &'a Queued, context: &Context) -> Delivery<'a> {
-        let mut delivery = Delivery::new(self.profile.version());
-        delivery.qos = queued.qos;
-        delivery.retain = queued.retain;
-        if let Some(extras) = &queued.extras {
-            delivery.subscription_identifiers = &extras.identifiers;
-        }
-        if queued.expires_at_ms != NEVER_MS {
-            delivery.message_expiry_interval = Some(seconds_left(queued, context.now_ms()));
-        }
-        delivery
-    }
-
-    fn is_too_large(&self, queued: &Queued, context: &Context) -> bool {
-        let limit = self.profile.peer.maximum_packet_size;
-        if limit >= MAX_PACKET_SIZE {
-            return false;
-        }
-        let mut delivery = self.delivery(queued, context);
-        delivery.packet_id = Some(PacketId::MIN);
-        delivery.encoded_len(&queued.publish) > limit as usize
     }
 
     /// Writes a message, and says whether that was possible.
@@ -160,7 +158,7 @@ impl Open {
         context: &Context,
         out: &mut Outgoing,
     ) -> bool {
-        let mut delivery = self.delivery(queued, context);
+        let mut delivery = self.profile.delivery(queued, context.now_ms());
         delivery.packet_id = packet_id;
         delivery.dup = dup;
         if let Some(aliases) = &mut sent.aliases {
@@ -186,13 +184,6 @@ impl Open {
     }
 }
 
-/// What is left of a message's life, rounded up; no more than it had.
-fn seconds_left(queued: &Queued, now_ms: i64) -> u32 {
-    let left_s = (queued.expires_at_ms - now_ms + 999) / 1000;
-    let left_s = u32::try_from(left_s.max(0)).unwrap_or(u32::MAX);
-    queued.publish.message_expiry_interval().map_or(left_s, |original_s| left_s.min(original_s))
-}
-
 fn drop_delivery(state: &mut State, why: Metric, context: &Context) {
     state.dropped += 1;
     context.count(Metric::DeliveryDropped, 1);
@@ -200,6 +191,16 @@ fn drop_delivery(state: &mut State, why: Metric, context: &Context) {
 }
 
 impl Sent {
+    /// Takes a message that the client cannot take: one of a shared group is for another member.
+    #[cold]
+    fn refuse(&mut self, queued: Queued, state: &mut State, context: &Context) {
+        if queued.extras.as_ref().is_some_and(|extras| extras.share.is_some()) {
+            self.refused.push(queued);
+        } else {
+            drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+        }
+    }
+
     fn count(&self, session: &Session, context: &Context) {
         if self.packets == 0 {
             return;

@@ -14,6 +14,7 @@ use crate::broker::Broker;
 use crate::context::Context;
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
+use crate::routes::ShareRules;
 use crate::session::{Queued, SubscriptionRecord};
 
 /// A filter that was subscribed to.
@@ -91,7 +92,7 @@ impl Connection {
             reasons.push(match record {
                 Some(record) => {
                     self.broker.gauges.subscriptions.fall(1);
-                    self.broker.remove_route(filter, &session);
+                    self.broker.remove_route(filter, &session, context);
                     removed.push((filter.as_str(), record));
                     ReasonCode::SUCCESS
                 }
@@ -159,7 +160,9 @@ impl Open {
         let routes = broker.routes();
         match parsed.group {
             Some(group) => {
+                let group = (group, ShareRules::of(config, group));
                 routes.join_share(group, parsed.filter, &self.session, incarnation, options, identifier);
+                self.session.state().schedule_waiting(context); // it may be just what the group was short of
             }
             None => routes.subscribe(parsed.filter, &self.session, incarnation, options, identifier),
         }
@@ -230,6 +233,7 @@ impl Open {
                     publish: retained.publish.clone(),
                     extras: extras.clone(),
                     expires_at_ms: retained.expires_at_ms,
+                    publisher: 0,
                     qos,
                     retain: true,
                 },

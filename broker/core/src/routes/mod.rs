@@ -1,8 +1,11 @@
 //! From topics to those who want them: sessions, shared groups and rules.
 
 mod share;
+mod strategy;
 mod table;
 mod trie;
 
-pub(crate) use share::{ShareGroup, away_members, granted, group_of};
+pub(crate) use share::{ShareGroup, ShareRules, granted, group_of};
+pub(crate) use strategy::stable_hash;
+pub use strategy::{ShareStrategy, StickyPick};
 pub(crate) use table::{Extras, Own, RouteTable, Routes, Target};

@@ -1,11 +1,15 @@
 //! Shared subscriptions: a group of sessions of which one gets each message.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use broker_codec::SubscriptionOptions;
+use broker_codec::{QoS, SubscriptionOptions};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::Extras;
+use super::strategy::{ShareStrategy, StickyPick, Stuck, affinity, stable_hash};
+use crate::config::BrokerConfig;
 use crate::context::Context;
 use crate::session::{Queued, Rank, Refused, Session};
 
@@ -13,7 +17,20 @@ use crate::session::{Queued, Rank, Refused, Session};
 #[derive(Debug)]
 pub(crate) struct ShareGroup {
     name: Box<str>,
+    rules: ShareRules,
     members: Mutex<Members>,
+}
+
+/// How a group hands out messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShareRules {
+    strategy: ShareStrategy,
+    sticky_pick: StickyPick,
+    /// A session that is away is asked although others are connected.
+    away_take_turns: bool,
+    upgrade_qos: bool,
+    /// Messages that wait for a member which can take them.
+    backlog_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +38,10 @@ struct Members {
     list: Vec<Member>,
     /// The member whose turn it is.
     turn: usize,
+    stuck: Stuck,
+    /// Messages that no member has room for. Members that have room again come and get them.
+    backlog: VecDeque<Queued>,
+    backlog_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -29,24 +50,53 @@ struct Member {
     incarnation: u32,
     options: SubscriptionOptions,
     extras: Arc<Extras>,
+    /// Stable number of the client id, for the strategies that hash.
+    hash: u32,
 }
 
-/// Whether a session that is away is asked although others are connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AwayMembers {
-    /// Only when nobody is connected.
-    Last,
-    /// As if they were connected.
-    TakeTurns,
+/// What a member has left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Whether it was one.
+    pub(crate) was_member: bool,
+    /// Whether the group is empty now.
+    pub(crate) is_empty: bool,
+    /// Messages that waited for a member of the group, which has none any more.
+    pub(crate) dropped: usize,
+}
+
+/// Members looked at for the one with the fewest messages: of a larger group, the next ones in turn.
+const LEAST_OF: usize = 32;
+
+/// Waiting messages that are too large for a member, before it stops to look for others.
+const TOO_LARGE_MAX: usize = 64;
+
+impl ShareRules {
+    /// Returns how the group of that name hands out messages.
+    pub(crate) fn of(config: &BrokerConfig, group: &str) -> Self {
+        Self {
+            strategy: config.shared_groups.get(group).copied().unwrap_or(config.shared_strategy),
+            sticky_pick: config.shared_sticky_pick,
+            away_take_turns: config.shared_offline_always,
+            upgrade_qos: config.upgrade_qos,
+            backlog_max: config.shared_backlog,
+        }
+    }
 }
 
 impl ShareGroup {
-    pub(crate) fn new(name: &str) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), members: Mutex::default() })
+    pub(crate) fn new(name: &str, rules: ShareRules) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), rules, members: Mutex::default() })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Says whether [`Queued::publisher`] has to be known.
+    #[inline]
+    pub(crate) fn needs_publisher(&self) -> bool {
+        self.rules.strategy.needs_publisher()
     }
 
     /// Adds a member, or changes its options.
@@ -61,8 +111,12 @@ impl ShareGroup {
             identifiers: identifier.into_iter().collect(),
             share: Some(Arc::downgrade(self)),
         });
-        let member = Member { session: Arc::clone(session), incarnation, options, extras };
+        let hash = stable_hash(session.client_id().as_bytes());
+        let member = Member { session: Arc::clone(session), incarnation, options, extras, hash };
         let mut members = self.members.lock();
+        if !members.backlog.is_empty() {
+            session.state().starve(self);
+        }
         match members.list.iter_mut().find(|member| member.session.id() == session.id()) {
             Some(found) => {
                 *found = member;
@@ -75,66 +129,257 @@ impl ShareGroup {
         }
     }
 
-    /// Takes a member out and says whether the group is empty now.
-    pub(crate) fn leave(&self, session: &Session) -> (bool, bool) {
+    /// Takes a member out.
+    pub(crate) fn leave(&self, session: &Session) -> Left {
         let mut members = self.members.lock();
         let before = members.list.len();
         members.list.retain(|member| member.session.id() != session.id());
-        (members.list.len() < before, members.list.is_empty())
+        let is_empty = members.list.is_empty();
+        let dropped = if is_empty { std::mem::take(&mut members.backlog).len() } else { 0 };
+        members.backlog_bytes *= usize::from(!is_empty);
+        Left { was_member: members.list.len() < before, is_empty, dropped }
     }
 
-    /// Hands a message to one member: in turn among those that can take it at once, else among those that are
-    /// connected, else among those that are away. Gives it back when nobody took it.
-    pub(crate) fn dispatch(
-        &self,
-        mut queued: Queued,
-        away: AwayMembers,
-        upgrade_qos: bool,
+    /// Hands a message to one member: as the strategy says among those that can take it at once, else among those that
+    /// are connected, else among those that are away. Without room anywhere it waits with the group. Gives it back when
+    /// nobody takes it.
+    pub(crate) fn dispatch(self: &Arc<Self>, queued: Queued, context: &mut Context) -> Result<(), Queued> {
+        let mut members = self.members.lock();
+        if !members.backlog.is_empty() {
+            return members.keep(queued, &self.rules, context);
+        }
+        let Err(queued) = members.hand_over(queued, &self.rules, context) else { return Ok(()) };
+        self.dispatch_later(&mut members, queued, context)
+    }
+
+    /// Has members come for a message once they have room.
+    #[cold]
+    fn dispatch_later(
+        self: &Arc<Self>,
+        members: &mut Members,
+        queued: Queued,
         context: &mut Context,
     ) -> Result<(), Queued> {
-        let ranks: &[Rank] = match away {
-            AwayMembers::Last => &[Rank::Ready, Rank::Busy, Rank::Away],
-            AwayMembers::TakeTurns => &[],
-        };
-        let published_qos = queued.qos;
-        let published_retain = queued.retain;
+        members.keep(queued, &self.rules, context)?;
+        for member in &members.list {
+            member.session.state().starve(self);
+        }
+        // one may have got room before it was told
+        match members.take_back().map(|queued| members.hand_over(queued, &self.rules, context)) {
+            Some(Err(queued)) => members.keep(queued, &self.rules, context),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a member what waits with the group, as far as it can take it at once, and says whether that was anything.
+    pub(crate) fn feed(self: &Arc<Self>, session: &Session, context: &mut Context) -> bool {
         let mut members = self.members.lock();
-        let count = members.list.len();
-        let passes = ranks.iter().map(|rank| Some(*rank)).chain(ranks.is_empty().then_some(None));
-        for rank in passes {
-            for step in 0..count {
-                let index = (members.turn + step) % count;
-                let member = &members.list[index];
-                queued.qos = granted(published_qos, &member.options, upgrade_qos);
-                queued.retain = published_retain && member.options.retain_as_published;
-                queued.extras = Some(Arc::clone(&member.extras));
-                match member.session.offer(queued, member.incarnation, rank, context) {
-                    Ok(()) => {
-                        members.turn = (index + 1) % count;
-                        return Ok(());
-                    }
-                    Err(Refused { queued: back, .. }) => queued = back,
+        let Some(index) = members.list.iter().position(|member| member.session.id() == session.id()) else {
+            return false;
+        };
+        let mut fed = false;
+        let mut too_large = Vec::new();
+        while let Some(waiting) = members.take_back() {
+            let member = &members.list[index];
+            match member.offer(waiting, Some(Rank::Ready), &self.rules, context) {
+                Ok(()) => fed = true,
+                Err(back) if too_large.len() < TOO_LARGE_MAX && !session.state().fits(&back, context) => {
+                    too_large.push(back); // for somebody else
+                }
+                Err(back) => {
+                    members.put_back(back);
+                    break;
                 }
             }
         }
-        queued.qos = published_qos;
-        queued.retain = published_retain;
-        Err(queued)
+        too_large.into_iter().rev().for_each(|queued| members.put_back(queued));
+        if !members.backlog.is_empty() {
+            session.state().starve(self);
+        }
+        fed
     }
 }
 
-/// Says when members that are away are asked.
-pub(crate) fn away_members(always: bool) -> AwayMembers {
-    if always { AwayMembers::TakeTurns } else { AwayMembers::Last }
+impl Member {
+    /// Offers a message as the member's subscription has it.
+    #[inline]
+    fn offer(
+        &self,
+        mut queued: Queued,
+        rank: Option<Rank>,
+        rules: &ShareRules,
+        context: &mut Context,
+    ) -> Result<(), Queued> {
+        queued.qos = granted(queued.publish.qos(), &self.options, rules.upgrade_qos);
+        queued.retain = queued.publish.retain() && self.options.retain_as_published;
+        queued.extras = Some(Arc::clone(&self.extras));
+        let refused = self.session.offer(queued, self.incarnation, rank, context);
+        refused.map_err(|Refused { queued }| queued)
+    }
+}
+
+impl Members {
+    /// Hands a message to a member: first to the one that the strategy chooses, else to the best of the others.
+    fn hand_over(&mut self, queued: Queued, rules: &ShareRules, context: &mut Context) -> Result<(), Queued> {
+        if self.list.is_empty() {
+            return Err(queued);
+        }
+        let publisher = queued.publisher;
+        let (first, rank) = self.first_choice(&queued, rules);
+        let rank = (!rules.away_take_turns).then_some(rank);
+        let queued = match self.list[first].offer(queued, rank, rules, context) {
+            Ok(()) => {
+                self.note(first, publisher, rules);
+                return Ok(());
+            }
+            Err(back) => back,
+        };
+        self.hand_over_to_others(first, queued, rules, context)
+    }
+
+    /// Returns the member that is asked first, and how ready it must be.
+    ///
+    /// Who keeps to one member keeps to it while it is connected, even if the message has to wait there: otherwise
+    /// messages would overtake each other.
+    #[inline]
+    fn first_choice(&self, queued: &Queued, rules: &ShareRules) -> (usize, Rank) {
+        let count = self.list.len();
+        match rules.strategy {
+            ShareStrategy::RoundRobin | ShareStrategy::RoundRobinPerGroup => (self.turn % count, Rank::Ready),
+            ShareStrategy::Random | ShareStrategy::Local => (fastrand::usize(..count), Rank::Ready),
+            ShareStrategy::HashClientId => (self.owner(queued.publisher), Rank::Busy),
+            ShareStrategy::HashTopic => (self.owner(topic_key(queued)), Rank::Busy),
+            ShareStrategy::LeastInflight => (self.least_loaded(), Rank::Ready),
+            ShareStrategy::Sticky => self.stuck_to(queued, rules),
+        }
+    }
+
+    fn stuck_to(&self, queued: &Queued, rules: &ShareRules) -> (usize, Rank) {
+        let session = self.stuck.get(queued.publisher);
+        let place = |id| self.list.iter().position(|member| member.session.id() == id);
+        if let Some(index) = session.and_then(place) {
+            return (index, Rank::Busy);
+        }
+        match rules.sticky_pick {
+            StickyPick::Random | StickyPick::Local => (fastrand::usize(..self.list.len()), Rank::Ready),
+            StickyPick::HashTopic => (self.owner(topic_key(queued)), Rank::Busy),
+            StickyPick::HashClientId => (self.owner(queued.publisher), Rank::Busy),
+        }
+    }
+
+    /// Returns the member that a key belongs to.
+    fn owner(&self, key: u32) -> usize {
+        let affinities = self.list.iter().map(|member| affinity(key, member.hash));
+        affinities.enumerate().max_by_key(|(_, affinity)| *affinity).map_or(0, |(index, _)| index)
+    }
+
+    /// Returns the connected member with the fewest messages, from the one whose turn it is on.
+    fn least_loaded(&self) -> usize {
+        let count = self.list.len();
+        let in_turn = (0..count.min(LEAST_OF)).map(|step| (self.turn + step) % count);
+        let loaded = in_turn.filter_map(|index| {
+            let load = self.list[index].session.state().load()?;
+            Some((load, index))
+        });
+        // of equals the first: the one whose turn comes first
+        loaded.min_by_key(|(load, _)| *load).map_or(self.turn % count, |(_, index)| index)
+    }
+
+    /// Asks everybody, the readiest first.
+    #[cold]
+    fn hand_over_to_others(
+        &mut self,
+        first: usize,
+        mut queued: Queued,
+        rules: &ShareRules,
+        context: &mut Context,
+    ) -> Result<(), Queued> {
+        let order = self.order(first, &queued, rules);
+        let publisher = queued.publisher;
+        let all = [Some(Rank::Ready), Some(Rank::Busy), Some(Rank::Away)];
+        let passes = if rules.away_take_turns { &[None][..] } else { &all[..] };
+        for rank in passes {
+            for &index in &order {
+                match self.list[index].offer(queued, *rank, rules, context) {
+                    Ok(()) => {
+                        self.note(index, publisher, rules);
+                        return Ok(());
+                    }
+                    Err(back) => queued = back,
+                }
+            }
+        }
+        Err(queued)
+    }
+
+    /// Returns the order in which members are asked once the first choice has refused.
+    fn order(&self, first: usize, queued: &Queued, rules: &ShareRules) -> SmallVec<[usize; 16]> {
+        let count = self.list.len();
+        let mut order: SmallVec<[usize; 16]> = (0..count).map(|step| (first + step) % count).collect();
+        let key = match (rules.strategy, rules.sticky_pick) {
+            (ShareStrategy::HashTopic, _) | (ShareStrategy::Sticky, StickyPick::HashTopic) => {
+                topic_key(queued)
+            }
+            (ShareStrategy::HashClientId, _) | (ShareStrategy::Sticky, StickyPick::HashClientId) => {
+                queued.publisher
+            }
+            (ShareStrategy::Random | ShareStrategy::Local | ShareStrategy::Sticky, _) => {
+                fastrand::shuffle(&mut order); // else who comes behind one that is away would get twice as many
+                return order;
+            }
+            _ => return order,
+        };
+        order.sort_by_key(|index| std::cmp::Reverse(affinity(key, self.list[*index].hash)));
+        order
+    }
+
+    /// Notes who got a message.
+    #[inline]
+    fn note(&mut self, index: usize, publisher: u32, rules: &ShareRules) {
+        self.turn = (index + 1) % self.list.len();
+        if rules.strategy == ShareStrategy::Sticky && publisher != 0 {
+            self.stuck.set(publisher, self.list[index].session.id());
+        }
+    }
+
+    /// Keeps a message until a member has room for it.
+    fn keep(&mut self, queued: Queued, rules: &ShareRules, context: &Context) -> Result<(), Queued> {
+        let size = queued.publish.frame_len();
+        let full = self.backlog.len() >= rules.backlog_max
+            || self.backlog_bytes.saturating_add(size) > context.limits.max_bytes;
+        if full || queued.publish.qos() == QoS::AtMostOnce {
+            return Err(queued);
+        }
+        // one that is too large for all would wait for ever
+        if !self.list.iter().any(|member| member.session.state().fits(&queued, context)) {
+            return Err(queued);
+        }
+        self.backlog_bytes += size;
+        self.backlog.push_back(queued);
+        Ok(())
+    }
+}
+
+impl Members {
+    fn take_back(&mut self) -> Option<Queued> {
+        let queued = self.backlog.pop_front()?;
+        self.backlog_bytes -= queued.publish.frame_len();
+        Some(queued)
+    }
+
+    fn put_back(&mut self, queued: Queued) {
+        self.backlog_bytes += queued.publish.frame_len();
+        self.backlog.push_front(queued);
+    }
+}
+
+fn topic_key(queued: &Queued) -> u32 {
+    stable_hash(queued.publish.topic().as_bytes())
 }
 
 /// Returns the QoS of a delivery.
 #[inline]
-pub(crate) fn granted(
-    published: broker_codec::QoS,
-    options: &SubscriptionOptions,
-    upgrade_qos: bool,
-) -> broker_codec::QoS {
+pub(crate) fn granted(published: QoS, options: &SubscriptionOptions, upgrade_qos: bool) -> QoS {
     if upgrade_qos { published.max(options.qos) } else { published.min(options.qos) }
 }
 

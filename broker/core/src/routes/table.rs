@@ -1,7 +1,7 @@
 //! Who wants what.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, SubscriptionOptions};
@@ -10,8 +10,9 @@ use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
-use super::share::ShareGroup;
+use super::share::{Left, ShareGroup, ShareRules};
 use super::trie::Trie;
+use crate::broker::Gauge;
 use crate::session::Session;
 
 /// Every subscription of sessions, shared groups and rules.
@@ -21,7 +22,7 @@ pub(crate) struct RouteTable {
     /// Grows with every change: what was resolved before is out of date.
     epoch: AtomicU64,
     rules: Mutex<HashMap<RuleSlot, Vec<String>>>,
-    shared_subscriptions: AtomicUsize,
+    shared_subscriptions: Gauge,
     per_subscription: bool,
 }
 
@@ -103,7 +104,7 @@ impl RouteTable {
             trie: RwLock::new(Trie::new()),
             epoch: AtomicU64::new(1),
             rules: Mutex::default(),
-            shared_subscriptions: AtomicUsize::new(0),
+            shared_subscriptions: Gauge::default(),
             per_subscription,
         }
     }
@@ -141,43 +142,46 @@ impl RouteTable {
     /// Adds a member to a shared group, or changes its options.
     pub(crate) fn join_share(
         &self,
-        group: &str,
+        group: (&str, ShareRules),
         filter: &str,
         session: &Arc<Session>,
         incarnation: u32,
         options: SubscriptionOptions,
         identifier: Option<u32>,
     ) {
+        let (group, rules) = group;
         let mut trie = self.trie.write();
         let shares = &mut trie.get_or_insert(filter).1.shares;
         let share = match shares.iter().find(|share| share.name() == group) {
             Some(share) => share,
             None => {
-                shares.push(ShareGroup::new(group));
+                shares.push(ShareGroup::new(group, rules));
                 self.changed();
                 &shares[shares.len() - 1]
             }
         };
         if share.join(session, incarnation, options, identifier) {
-            self.shared_subscriptions.fetch_add(1, Ordering::Relaxed);
+            self.shared_subscriptions.rise();
         }
     }
 
     /// Takes a member out of a shared group, and the group when it was the last.
-    pub(crate) fn leave_share(&self, group: &str, filter: &str, session: &Session) {
+    pub(crate) fn leave_share(&self, group: &str, filter: &str, session: &Session) -> Left {
+        let mut left = Left::default();
         self.edit(filter, |subscribers| {
             let Some(index) = subscribers.shares.iter().position(|share| share.name() == group) else {
                 return false;
             };
-            let (left, empty) = subscribers.shares[index].leave(session);
-            if left {
-                self.shared_subscriptions.fetch_sub(1, Ordering::Relaxed);
+            left = subscribers.shares[index].leave(session);
+            if left.was_member {
+                self.shared_subscriptions.fall(1);
             }
-            if empty {
+            if left.is_empty {
                 subscribers.shares.swap_remove(index);
             }
-            empty
+            left.is_empty
         });
+        left
     }
 
     /// Registers the filters of a rule in place of those it had.
@@ -295,9 +299,9 @@ impl RouteTable {
         self.trie.read().len()
     }
 
-    /// Returns the number of members of all shared groups.
-    pub(crate) fn shared_subscriptions(&self) -> usize {
-        self.shared_subscriptions.load(Ordering::Relaxed)
+    /// Returns the number of members of all shared groups, and the highest it has been.
+    pub(crate) fn shared_subscriptions(&self) -> (usize, usize) {
+        (self.shared_subscriptions.now(), self.shared_subscriptions.max())
     }
 }
 

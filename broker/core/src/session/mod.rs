@@ -2,6 +2,7 @@
 
 mod inflight;
 mod state;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,8 @@ pub(crate) struct Queued {
     pub(crate) extras: Option<Arc<Extras>>,
     /// When it is no longer worth sending; `i64::MAX` is never.
     pub(crate) expires_at_ms: i64,
+    /// Number of the publisher's client id where a shared group asks for it; 0 for none.
+    pub(crate) publisher: u32,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
 }
@@ -47,7 +50,7 @@ pub(crate) const NEVER_MS: i64 = i64::MAX;
 
 impl Queued {
     pub(crate) fn new(publish: Publish, qos: QoS) -> Self {
-        Self { publish, extras: None, expires_at_ms: NEVER_MS, qos, retain: false }
+        Self { publish, extras: None, expires_at_ms: NEVER_MS, publisher: 0, qos, retain: false }
     }
 }
 
@@ -182,7 +185,7 @@ impl State {
                     QoS::AtMostOnce => len < limits.max_len_on_its_way(),
                     QoS::AtLeastOnce | QoS::ExactlyOnce => self.waiting_len() < window,
                 };
-                if !live.takes(queued) {
+                if !self.fits(queued, context) {
                     None
                 } else if !live.blocked && fits {
                     Some(Rank::Ready)

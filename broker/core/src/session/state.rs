@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use broker_codec::{MAX_PACKET_SIZE, PacketId, Peer, Publish, QoS, SubscriptionOptions, Version};
 use engine_event::Text;
@@ -14,6 +14,7 @@ use crate::access::Identity;
 use crate::config::QueueOverflow;
 use crate::context::{ConnectionKey, Context};
 use crate::metrics::Metric;
+use crate::routes::ShareGroup;
 
 /// The changing part of a session.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) will: Option<Box<PendingWill>>,
     /// When the timers look at the session.
     pub(crate) timer_ms: Option<i64>,
+    /// Shared groups with messages that this session may come for once it can take them.
+    pub(crate) starving: Vec<Weak<ShareGroup>>,
 }
 
 /// A QoS 2 message of the client that was published and waits for its PUBREL.
@@ -64,13 +67,6 @@ pub(crate) struct Live {
     pub(crate) scheduled: bool,
     /// Its socket takes nothing at the moment.
     pub(crate) blocked: bool,
-}
-
-impl Live {
-    /// Says whether a message may be small enough. Only a rough look; what is sent is measured exactly.
-    pub(crate) fn takes(&self, queued: &Queued) -> bool {
-        self.max_packet_size == MAX_PACKET_SIZE || queued.publish.frame_len() <= self.max_packet_size as usize
-    }
 }
 
 /// Who a connection is: fixed from its CONNECT on.
@@ -130,6 +126,7 @@ impl State {
             awaiting_release: Vec::new(),
             will: None,
             timer_ms: None,
+            starving: Vec::new(),
         }
     }
 
@@ -204,7 +201,31 @@ impl State {
 
     /// Says whether there is something to send as soon as the client takes it.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting_len() > 0 || self.inflight.has_unsent()
+        self.waiting_len() > 0 || self.inflight.has_unsent() || !self.starving.is_empty()
+    }
+
+    /// Has the session look what waits with a shared group once it can take more.
+    #[cold]
+    pub(crate) fn starve(&mut self, group: &Arc<ShareGroup>) {
+        let group = Arc::downgrade(group);
+        if !self.starving.iter().any(|known| known.ptr_eq(&group)) {
+            self.starving.push(group);
+        }
+    }
+
+    /// Returns how many messages a connected session has, under way and waiting.
+    pub(crate) fn load(&self) -> Option<usize> {
+        self.live.as_ref().map(|_| self.inflight.len() + self.waiting_len())
+    }
+
+    /// Says whether a message is small enough for the client, as far as that is known now.
+    pub(crate) fn fits(&self, queued: &Queued, context: &Context) -> bool {
+        match (&self.live, &self.profile) {
+            (Some(live), Some(profile)) if live.max_packet_size < MAX_PACKET_SIZE => {
+                !profile.is_too_large(queued, context.now_ms())
+            }
+            _ => true,
+        }
     }
 
     /// Takes a retained message of a new subscription, unless `max_len` of them wait already.

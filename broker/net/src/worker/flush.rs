@@ -80,6 +80,7 @@ impl Worker {
             self.flush_wanted.notified().await;
             self.start_batch();
             self.flush_all();
+            self.finish_batch(); // what one client cannot take may go to another
             if !self.to_flush.borrow().is_empty() {
                 tokio::task::yield_now().await; // others have their turn before what is left
             }
