@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::editions::Edition;
-use crate::messaging::{InitialStickyPick, Messaging, SharedOffline, SharedStrategy};
+use crate::messaging::{InitialStickyPick, Messaging, SharedOffline, SharedStrategy, SysTopics};
 use crate::toml_file::{Problem, TomlFile};
 
 /// Settings of one server. Every field has a default; an empty file is a valid one.
@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) mqtt: Mqtt,
     /// What the broker does with messages of single groups.
     pub(crate) broker: Messaging,
+    /// What is published under `$SYS`.
+    pub(crate) sys_topics: SysTopics,
     /// Who may connect.
     pub(crate) access: Access,
     /// The rule engine.
@@ -54,6 +56,7 @@ impl Default for Config {
             listeners: Listeners::default(),
             mqtt: Mqtt::default(),
             broker: Messaging::default(),
+            sys_topics: SysTopics::default(),
             access: Access::default(),
             rule_engine: RuleEngine::default(),
             api: Api::default(),
@@ -344,6 +347,16 @@ impl Config {
         let (min, max) = (mqtt.min_keepalive, mqtt.max_keepalive);
         require("mqtt.min_keepalive", max == 0 || min <= max, "at most `max_keepalive`", &min);
         require("mqtt.keepalive_multiplier", (1.0..=10.0).contains(&multiplier), "1 to 10", &multiplier);
+        let sys = &self.sys_topics;
+        for (name, interval) in [("msg", sys.sys_msg_interval), ("heartbeat", sys.sys_heartbeat_interval)] {
+            let holds = interval.duration().as_millis() >= 1000;
+            require(
+                &format!("sys_topics.sys_{name}_interval"),
+                holds,
+                "1s or more, or `disabled`",
+                &interval,
+            );
+        }
         let jq_time = self.rule_engine.jq_function_default_timeout;
         require(
             "rule_engine.jq_function_default_timeout",
@@ -403,6 +416,10 @@ mod tests {
         assert_eq!(
             problem("[rule_engine]\njq_function_default_timeout = '10s'"),
             "2:31 rule_engine.jq_function_default_timeout: expected 1ms to 1s, got `10s`"
+        );
+        assert_eq!(
+            problem("[sys_topics]\nsys_msg_interval = 'disabled'\nsys_heartbeat_interval = 0"),
+            "3:26 sys_topics.sys_heartbeat_interval: expected 1s or more, or `disabled`, got `0ms`"
         );
         assert!(problem("[mqtt]\nidle_timout = '3s'").contains("did you mean `idle_timeout`?"));
         assert!(

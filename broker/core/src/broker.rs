@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::RetainedStore;
 use crate::routes::RouteTable;
+use crate::system::Reports;
 use crate::timers::Timers;
 
 /// The broker: sessions, routes, retained messages and counters of one node.
@@ -28,6 +29,7 @@ pub struct Broker {
     pub(crate) retained: RetainedStore,
     pub(crate) timers: Timers,
     pub(crate) gauges: Gauges,
+    pub(crate) reports: Reports,
     routes: RouteTable,
     metrics: Metrics,
     next_connection: AtomicU64,
@@ -90,6 +92,7 @@ impl Broker {
         Arc::new(Self {
             node_hash: hash_of(node.as_bytes()),
             node,
+            reports: Reports::new(clock.now_ms()),
             clock,
             authenticator,
             authorizer,

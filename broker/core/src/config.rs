@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use broker_codec::QoS;
 
 use crate::routes::{ShareStrategy, StickyPick};
+use crate::system::SystemTopics;
 
 /// Limits and capabilities of the broker (`mqtt.*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct BrokerConfig {
     /// Messages of QoS 1 and 2 that wait with a shared group while no member has room; their bytes have the limit of a
     /// session's queue. Default 10,000.
     pub shared_backlog: usize,
+    /// What is published under `$SYS`.
+    pub system: SystemTopics,
 }
 
 impl Default for BrokerConfig {
@@ -121,6 +124,7 @@ impl Default for BrokerConfig {
             shared_groups: BTreeMap::new(),
             shared_sticky_pick: StickyPick::default(),
             shared_backlog: 10_000,
+            system: SystemTopics::default(),
         }
     }
 }

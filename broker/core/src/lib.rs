@@ -28,6 +28,7 @@ mod registry;
 mod retained;
 mod routes;
 mod session;
+mod system;
 mod timers;
 
 pub use access::{
@@ -44,3 +45,4 @@ pub use metrics::{Counters, Metric, Metrics};
 pub use outgoing::{Outgoing, SHARE_LIMIT_BYTES};
 pub use reason::CloseReason;
 pub use routes::{ShareStrategy, StickyPick};
+pub use system::SystemTopics;

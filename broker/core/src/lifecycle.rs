@@ -12,6 +12,7 @@ use crate::metrics::Metric;
 use crate::publishing::Origin;
 use crate::reason::CloseReason;
 use crate::session::{Live, PendingWill, Profile, Session, State};
+use crate::system::is_system;
 
 /// A CONNECT that was accepted.
 #[derive(Debug)]
@@ -134,6 +135,13 @@ impl Broker {
             opening.expiry_interval_s,
             opening.properties.as_ref(),
         );
+        self.tell_system_connected(
+            session.client_id(),
+            &opening.profile,
+            opening.expiry_interval_s,
+            opening.properties.as_ref(),
+            context,
+        );
         present
     }
 
@@ -144,7 +152,7 @@ impl Broker {
         outlet: ConnectionKey,
         profile: &Profile,
         reason: CloseReason,
-        context: &Context,
+        context: &mut Context,
     ) {
         if let Some(outlets) = self.outlets() {
             outlets.close(outlet, reason);
@@ -153,6 +161,7 @@ impl Broker {
         context.count(Metric::ClientDisconnected, 1);
         let none = PropertiesRef::default();
         self.tell_disconnected(session.client_id(), profile, reason, none, context.now_ms());
+        self.tell_system_disconnected(session.client_id(), profile, reason, none, context);
     }
 
     /// Ends the hold of a connection on its session, unless it has already lost it.
@@ -192,6 +201,8 @@ impl Broker {
         context.count(Metric::ClientDisconnected, 1);
         let Some(profile) = profile else { return };
         self.tell_disconnected(session.client_id(), &profile, ending.reason, ending.properties, now_ms);
+        let (reason, properties) = (ending.reason, ending.properties);
+        self.tell_system_disconnected(session.client_id(), &profile, reason, properties, context);
         if let Some(will) = will {
             self.publish_will(session, *will, &profile, context);
         }
@@ -213,7 +224,7 @@ impl Broker {
             (state.live.take(), state.profile.clone())
         };
         if let (Some(live), Some(profile)) = (live, &profile) {
-            self.let_go(&session, live.outlet, profile, CloseReason::Kicked, &context);
+            self.let_go(&session, live.outlet, profile, CloseReason::Kicked, &mut context);
         }
         self.terminate(&session, &mut context);
         drop(control);
@@ -275,7 +286,7 @@ impl Broker {
 
     fn publish_will(&self, session: &Session, will: PendingWill, profile: &Profile, context: &mut Context) {
         let topic = will.publish.topic();
-        if !self.may_publish(session.client_id(), profile, &will.publish, context) {
+        if is_system(topic) || !self.may_publish(session.client_id(), profile, &will.publish, context) {
             tracing::debug!(client_id = %session.client_id(), topic, "will not authorized");
             return;
         }
@@ -295,10 +306,11 @@ impl Broker {
         self.publish_inside(will.publish, &origin, context);
     }
 
-    /// Does what has become due: wills whose delay is over, sessions that have expired.
+    /// Does what has become due: reports, wills whose delay is over, sessions that have expired.
     ///
     /// To be called about every quarter of a second, by one thread.
     pub fn run_timers(&self, context: &mut Context) {
+        self.report(context);
         let now_ms = context.now_ms();
         for session in self.timers.due(now_ms) {
             let _control = session.control();

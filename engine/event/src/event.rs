@@ -166,9 +166,15 @@ impl PublishEvent {
             Column::PeerName => Value::from(self.peer.map(|peer| peer.to_string())),
             Column::Topic => Value::Text(self.topic.clone()),
             Column::Qos => Value::from(self.qos),
-            Column::Flags => Value::Map(
-                [("retain", Value::Bool(self.retain)), ("dup", Value::Bool(self.dup))].into_iter().collect(),
-            ),
+            Column::Flags => {
+                let mut flags = Map::with_capacity(3);
+                flags.insert("retain", self.retain);
+                flags.insert("dup", self.dup);
+                if self.topic.as_bytes().starts_with(b"$SYS/") {
+                    flags.insert("sys", true); // nobody but the broker publishes there
+                }
+                Value::Map(flags)
+            }
             Column::PubProps => {
                 Value::Map(self.properties.as_ref().map(|properties| properties.to_map()).unwrap_or_default())
             }

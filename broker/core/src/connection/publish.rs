@@ -170,18 +170,26 @@ impl Open {
             if routes.levels > config.max_topic_levels {
                 return Err(self.bad_topic(&publish, "topic name has too many levels"));
             }
+            if routes.is_system {
+                context.count(Metric::PublishAuthError, 1);
+                return Err(self.not_authorized());
+            }
             self.last_routes = Some(routes);
         }
         if !self.allows_everything
             && !broker.may_publish(self.session.client_id(), &self.profile, &publish, context)
         {
             context.count(Metric::PublishAuthError, 1);
-            return Err(match self.profile.version() {
-                Version::V5 => Rejection::Message(ReasonCode::NOT_AUTHORIZED),
-                Version::V3 | Version::V4 => Rejection::Message(ReasonCode::SUCCESS),
-            });
+            return Err(self.not_authorized());
         }
         Ok(publish)
+    }
+
+    fn not_authorized(&self) -> Rejection {
+        Rejection::Message(match self.profile.version() {
+            Version::V5 => ReasonCode::NOT_AUTHORIZED,
+            Version::V3 | Version::V4 => ReasonCode::SUCCESS,
+        })
     }
 
     fn bad_topic(&self, publish: &Publish, reason: &'static str) -> Rejection {

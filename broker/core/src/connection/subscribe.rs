@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use broker_codec::topic::{self, QueueAlias};
 use broker_codec::{
-    Packet, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribedFilter, Subscription,
+    Packet, PropertiesRef, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribedFilter, Subscription,
     SubscriptionOptions, UnsubAck, Unsubscribe, Version,
 };
 
@@ -16,6 +16,7 @@ use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
 use crate::routes::ShareRules;
 use crate::session::{Queued, SubscriptionRecord};
+use crate::system::is_system;
 
 /// A filter that was subscribed to.
 struct Granted {
@@ -60,15 +61,9 @@ impl Connection {
         for (filter, done) in &granted {
             open.queue_retained(&self.broker, filter, done, identifier, context);
         }
+        let properties = subscribe.properties.as_ref();
         for (filter, done) in granted {
-            self.broker.tell_subscribed(
-                session.client_id(),
-                &open.profile,
-                filter,
-                done.options,
-                subscribe.properties.as_ref(),
-                context.now_ms(),
-            );
+            open.tell_subscribed(&self.broker, filter, &done, properties, context);
         }
         Flow::Continue
     }
@@ -111,20 +106,38 @@ impl Connection {
         context.count(Metric::UnsubAckSent, 1);
         self.send(&Packet::UnsubAck(unsuback), context, out);
         for (filter, record) in removed {
+            let properties = unsubscribe.properties.as_ref();
+            let (client_id, now_ms) = (session.client_id(), context.now_ms());
             self.broker.tell_unsubscribed(
-                session.client_id(),
+                client_id,
                 &open.profile,
                 filter,
                 record.options,
-                unsubscribe.properties.as_ref(),
-                context.now_ms(),
+                properties,
+                now_ms,
             );
+            self.broker.tell_system_unsubscribed(client_id, &open.profile, filter, context);
         }
         Flow::Continue
     }
 }
 
 impl Open {
+    fn tell_subscribed(
+        &self,
+        broker: &Broker,
+        filter: &str,
+        granted: &Granted,
+        properties: PropertiesRef<'_>,
+        context: &mut Context,
+    ) {
+        let client_id = self.session.client_id();
+        let now_ms = context.now_ms();
+        broker.tell_subscribed(client_id, &self.profile, filter, granted.options, properties, now_ms);
+        let granted = (granted.options, granted.is_new);
+        broker.tell_system_subscribed(client_id, &self.profile, filter, granted, properties, context);
+    }
+
     /// Makes one subscription, or says why not.
     fn grant(
         &self,
@@ -137,10 +150,14 @@ impl Open {
         let parsed = broker.check_filter(filter)?;
         let config = broker.config();
         let action = Action::Subscribe { filter: parsed.filter, qos: subscription.options.qos };
-        if !self.allows_everything
-            && !self.profile.identity.is_superuser
-            && !broker.allows(self.session.client_id(), &self.profile, action, context)
-        {
+        let denied = if self.profile.identity.is_superuser {
+            false
+        } else if self.allows_everything {
+            is_system(parsed.filter) && !self.profile.remote.ip().to_canonical().is_loopback()
+        } else {
+            !broker.allows(self.session.client_id(), &self.profile, action, context)
+        };
+        if denied {
             context.count(Metric::SubscribeAuthError, 1);
             return Err(ReasonCode::NOT_AUTHORIZED);
         }

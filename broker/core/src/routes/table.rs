@@ -14,6 +14,7 @@ use super::share::{Left, ShareGroup, ShareRules};
 use super::trie::Trie;
 use crate::broker::Gauge;
 use crate::session::Session;
+use crate::system::is_system;
 
 /// Every subscription of sessions, shared groups and rules.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(crate) struct Routes {
     pub(crate) topic: Box<str>,
     pub(crate) epoch: u64,
     pub(crate) levels: usize,
+    /// Clients may not publish there.
+    pub(crate) is_system: bool,
     pub(crate) targets: Box<[Target]>,
     pub(crate) shares: Box<[Arc<ShareGroup>]>,
     pub(crate) rules: Box<[RuleSlot]>,
@@ -96,6 +99,13 @@ pub(crate) enum Own {
     Nothing,
     /// What its subscriptions without No Local grant.
     Less(Box<Grant>),
+}
+
+impl Routes {
+    /// Says whether anybody gets the messages.
+    pub(crate) fn are_wanted(&self) -> bool {
+        !(self.targets.is_empty() && self.shares.is_empty() && self.rules.is_empty())
+    }
 }
 
 impl RouteTable {
@@ -263,11 +273,18 @@ impl RouteTable {
             topic: topic.into(),
             epoch: self.epoch(),
             levels: broker_codec::topic::level_count(topic),
+            is_system: is_system(topic),
             targets,
             shares: shares.into(),
             rules: rules.into(),
             holds_acks_ms,
         })
+    }
+
+    /// Says whether somebody wants messages of topics with that first level. Filters that begin with a wildcard do not
+    /// count: where the level begins with `$` they match nothing.
+    pub(crate) fn has_filters_below(&self, first_level: &str) -> bool {
+        self.trie.read().has_child_of_root(first_level)
     }
 
     /// Returns every filter that somebody has subscribed to, with the number of sessions and shared groups.

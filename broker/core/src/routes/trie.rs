@@ -100,6 +100,11 @@ impl<T: Default> Trie<T> {
         child
     }
 
+    /// Says whether a filter begins with that level.
+    pub(crate) fn has_child_of_root(&self, level: &str) -> bool {
+        self.levels.find(level).is_some_and(|level| self.children.contains_key(&(ROOT, level)))
+    }
+
     /// Returns the node of `filter` if it has a value.
     pub(crate) fn find(&self, filter: &str) -> Option<NodeId> {
         let mut at = ROOT;

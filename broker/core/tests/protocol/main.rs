@@ -12,4 +12,5 @@ mod retained;
 mod session;
 mod share;
 mod support;
+mod system;
 mod will;

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 
 use broker_codec::{
     Ack, ConnAck, Connect, Decoder, MAX_PACKET_SIZE, Packet, PacketId, Properties, Property, Publish,
-    PublishBuilder, QoS, ReasonCode, Step, Subscribe, Subscription, SubscriptionOptions, Version, Will,
+    PublishBuilder, QoS, ReasonCode, Step, Subscribe, Subscription, SubscriptionOptions, Unsubscribe,
+    Version, Will,
 };
 use broker_core::{
     Broker, BrokerConfig, CloseReason, Connection, ConnectionKey, Context, Endpoints, Flow, Outgoing,
@@ -74,10 +75,18 @@ impl Bench {
 
     /// Makes a connection that has sent nothing yet.
     pub(crate) fn open(&mut self, version: Version) -> Client {
+        self.open_from(version, [127, 0, 0, 1])
+    }
+
+    /// Makes a connection from an address.
+    pub(crate) fn open_from(&mut self, version: Version, from: [u8; 4]) -> Client {
         let key = ConnectionKey { worker: 0, slot: self.next_slot, generation: 0 };
         self.next_slot += 1;
-        let address = ([127, 0, 0, 1], 1000).into();
-        let endpoints = Endpoints { remote: address, local: address, listener: "tcp:default".into() };
+        let endpoints = Endpoints {
+            remote: (from, 1000).into(),
+            local: ([127, 0, 0, 1], 1883).into(),
+            listener: "tcp:default".into(),
+        };
         Client {
             connection: Connection::new(Arc::clone(&self.broker), key, endpoints),
             key,
@@ -92,7 +101,12 @@ impl Bench {
 
     /// Connects and returns the CONNACK too.
     pub(crate) fn connect(&mut self, connect: Connect) -> (Client, ConnAck) {
-        let mut client = self.open(connect.version);
+        self.connect_from(connect, [127, 0, 0, 1])
+    }
+
+    /// Connects from an address.
+    pub(crate) fn connect_from(&mut self, connect: Connect, from: [u8; 4]) -> (Client, ConnAck) {
+        let mut client = self.open_from(connect.version, from);
         client.send(self, &Packet::Connect(Box::new(connect)));
         // messages wait until the connection is filled
         let first = client.read_written().remove(0);
@@ -237,6 +251,18 @@ impl Client {
         match &self.read_written()[..] {
             [Packet::SubAck(suback)] => suback.reasons[0],
             other => panic!("{other:?} instead of SUBACK"),
+        }
+    }
+
+    /// Unsubscribes, and returns the reason code of the UNSUBACK. Messages that come at once are left to be read.
+    #[track_caller]
+    pub(crate) fn unsubscribe(&mut self, bench: &mut Bench, filter: &str) -> ReasonCode {
+        let filters = vec![filter.to_owned()];
+        let properties = Properties::new();
+        self.send(bench, &Packet::Unsubscribe(Unsubscribe { packet_id: id(79), properties, filters }));
+        match &self.read_written()[..] {
+            [Packet::UnsubAck(unsuback)] => unsuback.reasons[0],
+            other => panic!("{other:?} instead of UNSUBACK"),
         }
     }
 
