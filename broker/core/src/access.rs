@@ -8,6 +8,8 @@ use broker_codec::{QoS, ReasonCode, Version};
 use bytes::Bytes;
 use engine_event::{Map, Text};
 
+use crate::session::Profile;
+
 /// Decides who may connect.
 pub trait Authenticator: Send + Sync {
     /// Judges a CONNECT, at once or later. Later, the connection waits and reads nothing.
@@ -86,6 +88,11 @@ pub trait Authorizer: Send + Sync {
     /// Judges one PUBLISH, will, or filter of a SUBSCRIBE.
     fn authorize(&self, client: &Requester<'_>, action: Action<'_>) -> Verdict;
 
+    /// Judges, and names the source that decided: `file`, `http`, `cache`, `default`.
+    fn decide(&self, client: &Requester<'_>, action: Action<'_>) -> Decision {
+        Decision { verdict: self.authorize(client, action), source: "default" }
+    }
+
     /// Says whether everything is allowed, so that nothing need be asked for each message.
     fn allows_everything(&self) -> bool {
         false
@@ -135,6 +142,23 @@ pub enum Verdict {
     Allow,
     /// Refused.
     Deny,
+}
+
+/// A [`Verdict`] and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The answer.
+    pub verdict: Verdict,
+    /// Who gave it, for the column `authz_source`.
+    pub source: &'static str,
+}
+
+impl Decision {
+    /// A decision for which nobody had to be asked.
+    pub(crate) fn of_broker(profile: &Profile, allowed: bool) -> Self {
+        let source = if profile.identity.is_superuser { "superuser" } else { "default" };
+        Self { verdict: if allowed { Verdict::Allow } else { Verdict::Deny }, source }
+    }
 }
 
 /// Allows everything.

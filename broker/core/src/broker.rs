@@ -7,12 +7,13 @@ use engine_event::{Clock, EventKind, EventTap, RuleSlot, RuleTopics, Text};
 
 use crate::access::{AllowAll, AnonymousOnly, Authenticator, Authorizer};
 use crate::config::BrokerConfig;
-use crate::context::{Context, Outlets, QueueLimits};
+use crate::context::{Context, Counting, Outlets, QueueLimits};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::RetainedStore;
 use crate::routes::RouteTable;
 use crate::system::Reports;
+use crate::tap::Tap;
 use crate::timers::Timers;
 
 /// The broker: sessions, routes, retained messages and counters of one node.
@@ -23,7 +24,7 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     authenticator: Arc<dyn Authenticator>,
     authorizer: Arc<dyn Authorizer>,
-    tap: OnceLock<Arc<dyn EventTap>>,
+    tap: Arc<Tap>,
     outlets: OnceLock<Arc<dyn Outlets>>,
     pub(crate) registry: Registry,
     pub(crate) retained: RetainedStore,
@@ -96,7 +97,7 @@ impl Broker {
             clock,
             authenticator,
             authorizer,
-            tap: OnceLock::new(),
+            tap: Arc::default(),
             outlets: OnceLock::new(),
             registry: Registry::new(),
             retained: RetainedStore::default(),
@@ -113,7 +114,7 @@ impl Broker {
 
     /// Sets who hears of events. The first call counts.
     pub fn set_tap(&self, tap: Arc<dyn EventTap>) {
-        let _ = self.tap.set(tap);
+        self.tap.set(tap);
     }
 
     /// Sets the way to connections. The first call counts.
@@ -123,13 +124,14 @@ impl Broker {
 
     /// Makes the context of a worker thread, which counts in a shard of its own.
     pub fn worker_context(&self) -> Context {
-        Context::new(self.metrics.shard(), true, self.clock.now_ms(), QueueLimits::of(&self.config))
+        let counters = Counting::Alone(self.metrics.shard());
+        Context::new(counters, self.clock.now_ms(), QueueLimits::of(&self.config), Arc::clone(&self.tap))
     }
 
     /// Makes a context for one call on any thread; [`Broker::flush`] must follow.
     pub(crate) fn call_context(&self) -> Context {
-        let counters = Arc::clone(self.metrics.shared());
-        Context::new(counters, false, self.clock.now_ms(), QueueLimits::of(&self.config))
+        let counters = Counting::Shared(Arc::clone(self.metrics.shared()));
+        Context::new(counters, self.clock.now_ms(), QueueLimits::of(&self.config), Arc::clone(&self.tap))
     }
 
     /// Has the connections flushed that a call has given something to send.
@@ -189,7 +191,7 @@ impl Broker {
 
     #[inline]
     pub(crate) fn tap(&self) -> Option<&dyn EventTap> {
-        self.tap.get().map(|tap| &**tap)
+        self.tap.get()
     }
 
     /// Returns the tap if it wants events of that kind.

@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use engine_event::Settled;
+use engine_event::{EventKind, Interest, Settled};
 use foldhash::fast::RandomState;
 
 use crate::config::{BrokerConfig, QueueOverflow};
+use crate::message_events::DroppedDelivery;
 use crate::metrics::{Counters, Metric};
 use crate::reason::CloseReason;
 use crate::routes::{RouteTable, Routes};
+use crate::session::Queued;
+use crate::tap::Tap;
 
 /// Where a connection lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +53,27 @@ pub struct Context {
     urgent: bool,
     routes: HashSet<ByTopic, RandomState>,
     routes_epoch: u64,
+    tap: Arc<Tap>,
+    /// The kinds of event that a rule selects, as of the beginning of this batch of work.
+    interest: Interest,
+    /// Messages that sessions had no room for, to be told of once they are unlocked.
+    drops: Vec<DroppedDelivery>,
 }
+
+/// Where a thread counts.
+#[derive(Debug)]
+pub(crate) enum Counting {
+    /// In a shard of its own.
+    Alone(Arc<Counters>),
+    /// In the shard of everybody else.
+    Shared(Arc<Counters>),
+}
+
+/// The events of single deliveries: with one of them wanted, messages remember where they came from.
+const DELIVERIES: Interest = Interest::from_bits(0)
+    .with(EventKind::MessageDelivered)
+    .with(EventKind::MessageAcked)
+    .with(EventKind::DeliveryDropped);
 
 /// The limits of a session's queue.
 #[derive(Debug, Clone, Copy)]
@@ -86,8 +109,15 @@ const ON_ITS_WAY_LEN: usize = 16 * 1024;
 const ROUTES_MAX: usize = 16 * 1024;
 
 impl Context {
-    pub(crate) fn new(counters: Arc<Counters>, counts_alone: bool, now_ms: i64, limits: QueueLimits) -> Self {
+    pub(crate) fn new(counting: Counting, now_ms: i64, limits: QueueLimits, tap: Arc<Tap>) -> Self {
+        let (counters, counts_alone) = match counting {
+            Counting::Alone(counters) => (counters, true),
+            Counting::Shared(counters) => (counters, false),
+        };
         Self {
+            interest: tap.interest(),
+            tap,
+            drops: Vec::new(),
             counters,
             counts_alone,
             now_ms,
@@ -108,6 +138,37 @@ impl Context {
     /// Sets the time, once for each batch of work.
     pub fn set_now_ms(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
+        self.interest = self.tap.interest();
+    }
+
+    /// Says whether a rule selects events of that kind.
+    #[inline]
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.interest.contains(kind)
+    }
+
+    /// Says whether a rule selects events of single deliveries.
+    #[inline]
+    pub(crate) fn wants_deliveries(&self) -> bool {
+        self.interest.bits() & DELIVERIES.bits() != 0
+    }
+
+    /// Notes a message that a session does not take, if somebody wants to hear of it.
+    pub(crate) fn note_drop(&mut self, queued: Queued, why: Metric) {
+        if self.wants(EventKind::DeliveryDropped) {
+            self.drops.push(DroppedDelivery { queued, why });
+        }
+    }
+
+    /// Says whether there is something to tell of.
+    #[inline]
+    pub(crate) fn has_drops(&self) -> bool {
+        !self.drops.is_empty()
+    }
+
+    /// Takes what is to be told of.
+    pub(crate) fn take_drops(&mut self) -> Vec<DroppedDelivery> {
+        std::mem::take(&mut self.drops)
     }
 
     /// Counts.

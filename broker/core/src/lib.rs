@@ -19,6 +19,7 @@ mod context;
 mod events;
 mod lifecycle;
 mod management;
+mod message_events;
 mod metrics;
 mod outgoing;
 mod properties;
@@ -29,11 +30,12 @@ mod retained;
 mod routes;
 mod session;
 mod system;
+mod tap;
 mod timers;
 
 pub use access::{
-    Action, AllowAll, AnonymousOnly, Authenticator, Authorizer, Identity, Judgement, Login, Refusal,
-    Requester, Verdict,
+    Action, AllowAll, AnonymousOnly, Authenticator, Authorizer, Decision, Identity, Judgement, Login,
+    Refusal, Requester, Verdict,
 };
 pub use broker::Broker;
 pub use config::{BrokerConfig, QueueOverflow};

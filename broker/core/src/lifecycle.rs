@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use broker_codec::topic::QueueAlias;
-use broker_codec::{Properties, PropertiesRef, SubscribedFilter};
-use engine_event::{Map, Text};
+use broker_codec::{PropertiesRef, SubscribedFilter};
 
 use crate::broker::Broker;
 use crate::context::{ConnectionKey, Context};
@@ -23,7 +22,6 @@ pub(crate) struct Opening {
     pub(crate) window: u16,
     pub(crate) expiry_interval_s: u32,
     pub(crate) will: Option<Box<PendingWill>>,
-    pub(crate) properties: Properties,
 }
 
 /// The session of an accepted CONNECT.
@@ -129,19 +127,10 @@ impl Broker {
             self.settle_remains(session, remains, context);
         }
         context.count(Metric::ClientConnected, 1);
-        self.tell_connected(
-            session.client_id(),
-            &opening.profile,
-            opening.expiry_interval_s,
-            opening.properties.as_ref(),
-        );
-        self.tell_system_connected(
-            session.client_id(),
-            &opening.profile,
-            opening.expiry_interval_s,
-            opening.properties.as_ref(),
-            context,
-        );
+        let (profile, expiry_interval_s) = (&opening.profile, opening.expiry_interval_s);
+        self.tell_accepted(session.client_id(), profile, expiry_interval_s, context.now_ms());
+        self.tell_connected(session.client_id(), profile, expiry_interval_s);
+        self.tell_system_connected(session.client_id(), profile, expiry_interval_s, context);
         present
     }
 
@@ -290,20 +279,7 @@ impl Broker {
             tracing::debug!(client_id = %session.client_id(), topic, "will not authorized");
             return;
         }
-        let attributes: &Map = &profile.identity.attributes;
-        let client_id: &Text = session.client_id();
-        let origin = Origin {
-            client_id,
-            username: profile.username.as_ref(),
-            peer: Some(profile.remote),
-            session: session.id(),
-            attributes,
-            hops: 0,
-            republished_by: None,
-            runs_rules: true,
-            message_id: None,
-        };
-        self.publish_inside(will.publish, &origin, context);
+        self.publish_inside(will.publish, &Origin::of_client(session, profile), context);
     }
 
     /// Does what has become due: reports, wills whose delay is over, sessions that have expired.

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use broker_codec::{BuildError, Publish, PublishBuilder, topic};
 use engine_event::{
-    Completion, Map, NewMessage, PublishError, PublishEvent, PublishProperties, PublishReport, Publisher,
-    Text,
+    Completion, EventKind, Map, NewMessage, PublishError, PublishEvent, PublishProperties, PublishReport,
+    Publisher, Text,
 };
 
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::message_events::{DroppedDelivery, MessageOrigin};
 use crate::metrics::Metric;
 use crate::properties::{self, MessageProperties};
 use crate::retained::{Retained, Stored};
 use crate::routes::{Own, Routes, ShareGroup, granted, group_of, stable_hash};
-use crate::session::{NEVER_MS, Queued};
+use crate::session::{NEVER_MS, Profile, Queued, Session};
 
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,24 @@ pub(crate) struct Origin<'a> {
     pub(crate) message_id: Option<u128>,
 }
 
+impl<'a> Origin<'a> {
+    /// Says that a message comes from a client.
+    #[inline]
+    pub(crate) fn of_client(session: &'a Session, profile: &'a Profile) -> Self {
+        Self {
+            client_id: session.client_id(),
+            username: profile.username.as_ref(),
+            peer: Some(profile.remote),
+            session: session.id(),
+            attributes: &profile.identity.attributes,
+            hops: 0,
+            republished_by: None,
+            runs_rules: true,
+            message_id: None,
+        }
+    }
+}
+
 impl Broker {
     /// Hands a message to everybody who wants it and returns how many sessions and groups that were.
     ///
@@ -47,12 +66,22 @@ impl Broker {
         context: &mut Context,
     ) -> usize {
         context.count(Metric::MessagesPublish, 1);
+        let known: Origin<'_>;
+        let mut from = None;
+        let mut origin = origin;
+        if context.wants_deliveries() {
+            let id = origin.message_id.unwrap_or_else(|| self.next_message_id(context.now_ms()));
+            known = Origin { message_id: Some(id), ..*origin };
+            origin = &known;
+            from = Some(MessageOrigin::new(id, origin, context));
+        }
         if origin.runs_rules && !routes.rules.is_empty() {
             self.tell_published(&publish, routes, origin, completion, context);
         }
         let qos = publish.qos();
         let retain = publish.retain();
         let mut queued = Queued::new(publish, qos);
+        queued.from = from;
         if let Some(expiry_s) = self.expiry_of(&queued.publish) {
             queued.expires_at_ms = expires_at(context.now_ms(), expiry_s);
         }
@@ -78,7 +107,7 @@ impl Broker {
         context: &mut Context,
     ) -> usize {
         let Some((last, others)) = routes.targets.split_last() else {
-            return self.undelivered(routes, context);
+            return self.undelivered(&queued, routes, origin, context);
         };
         let mut taken = 0;
         for target in others {
@@ -104,6 +133,10 @@ impl Broker {
                 Own::Nothing => {
                     context.count(Metric::DeliveryDropped, 1);
                     context.count(Metric::DeliveryDroppedNoLocal, 1);
+                    context.note_drop(queued, Metric::DeliveryDroppedNoLocal);
+                    if context.has_drops() {
+                        self.tell_drops(&target.session, context);
+                    }
                     return false;
                 }
             }
@@ -112,13 +145,19 @@ impl Broker {
         queued.retain = retain && grant.options.retain_as_published;
         queued.extras.clone_from(&grant.extras);
         target.session.deliver(queued, target.incarnation, context);
+        if context.has_drops() {
+            self.tell_drops(&target.session, context);
+        }
         true
     }
 
-    fn undelivered(&self, routes: &Routes, context: &Context) -> usize {
+    fn undelivered(&self, queued: &Queued, routes: &Routes, origin: &Origin<'_>, context: &Context) -> usize {
         if routes.shares.is_empty() && routes.rules.is_empty() {
             context.count(Metric::MessagesDropped, 1);
             context.count(Metric::MessagesDroppedNoSubscribers, 1);
+            if context.wants(EventKind::MessageDropped) {
+                self.tell_message_dropped(&queued.publish, origin, "no_subscribers", context);
+            }
         }
         0
     }
@@ -131,11 +170,16 @@ impl Broker {
         context: &mut Context,
     ) -> Result<(), Queued> {
         let result = share.dispatch(queued, context);
-        if result.is_err() {
+        result.map_err(|queued| {
+            let why = Metric::DeliveryDroppedQueueFull;
             context.count(Metric::DeliveryDropped, 1);
-            context.count(Metric::DeliveryDroppedQueueFull, 1);
-        }
-        result
+            context.count(why, 1);
+            let dropped = DroppedDelivery { queued, why };
+            if context.wants(EventKind::DeliveryDropped) {
+                self.tell_delivery_dropped(None, &dropped, context.now_ms());
+            }
+            dropped.queued
+        })
     }
 
     /// Gives a message that a member of a shared group left behind or cannot take to another.
@@ -197,7 +241,11 @@ impl Broker {
             client_id: origin.client_id.clone(),
             publisher: origin.session,
         };
-        let stored = self.retained.store(retained, self.config().max_retained_messages);
+        let max = match self.config().max_retained_messages {
+            0 => 0,
+            max => max.saturating_add(self.reports.retained()),
+        };
+        let stored = self.retained.store(retained, max);
         if stored == Stored::Done {
             context.count(Metric::MessagesRetained, 1);
         }

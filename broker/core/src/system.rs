@@ -1,6 +1,7 @@
 //! `$SYS` topics: what the broker says of itself. Nothing is built that nobody has subscribed to.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker_codec::{PropertiesRef, PublishBuilder, SubscriptionOptions};
 use engine_event::{JsonOptions, Map, Text, Value, encode_json};
@@ -49,6 +50,8 @@ impl Default for SystemTopics {
 pub(crate) struct Reports {
     started_at_ms: i64,
     due: Mutex<Due>,
+    /// Retained messages that are ours: the limit is for those of clients.
+    retained: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +73,14 @@ pub(crate) fn is_system(topic: &str) -> bool {
 
 impl Reports {
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self { started_at_ms: now_ms, due: Mutex::default() }
+        Self { started_at_ms: now_ms, due: Mutex::default(), retained: AtomicUsize::new(0) }
+    }
+}
+
+impl Reports {
+    /// Returns how many retained messages are the system's own.
+    pub(crate) fn retained(&self) -> usize {
+        self.retained.load(Ordering::Relaxed)
     }
 }
 
@@ -109,6 +119,7 @@ impl Broker {
 
     /// Publishes what is retained.
     fn report_node(&self, context: &mut Context) {
+        self.reports.retained.store(3, Ordering::Relaxed);
         let node = self.config().node.clone();
         self.publish_system("$SYS/brokers", node.as_bytes(), true, context);
         for (name, text) in [("version", VERSION), ("sysdescr", DESCRIPTION)] {
@@ -191,7 +202,6 @@ impl Broker {
         client_id: &Text,
         profile: &Profile,
         expiry_interval_s: u32,
-        connect_properties: PropertiesRef<'_>,
         context: &mut Context,
     ) {
         if !self.config().system.client_connected {
@@ -203,7 +213,7 @@ impl Broker {
             map.insert("clean_start", profile.clean_start);
             map.insert("expiry_interval", expiry_interval_s);
             map.insert("receive_maximum", u32::from(profile.receive_maximum));
-            map.insert("conn_props", properties::to_map(connect_properties));
+            map.insert("conn_props", properties::to_map(profile.connect_properties()));
             map.insert("connack", 0_u32);
             // what comes later in the life of a client id has a higher number
             map.insert("seq", profile.number * 2);

@@ -9,6 +9,8 @@ use crate::{Column, EventKind, Map, Text, Value, decode_json};
 #[derive(Clone, Debug)]
 pub struct Event {
     kind: Option<EventKind>,
+    /// Of an event about a message that rules republished: how many they were.
+    hops: u8,
     body: Body,
 }
 
@@ -61,7 +63,7 @@ pub trait PublishProperties: std::fmt::Debug + Send + Sync {
 
 impl From<PublishEvent> for Event {
     fn from(event: PublishEvent) -> Self {
-        Self { kind: Some(EventKind::MessagePublish), body: Body::Publish(Arc::new(event)) }
+        Self { kind: Some(EventKind::MessagePublish), hops: event.hops, body: Body::Publish(Arc::new(event)) }
     }
 }
 
@@ -69,13 +71,13 @@ impl Event {
     /// Makes an event of `kind` from its columns. `event` is set; `timestamp` and `node` are the caller's.
     pub fn new(kind: EventKind, mut columns: Map) -> Self {
         columns.insert("event", Value::text(kind.name()));
-        Self { kind: Some(kind), body: Body::Columns(columns) }
+        Self { kind: Some(kind), hops: 0, body: Body::Columns(columns) }
     }
 
     /// Makes an event from all its columns, `event` among them; nothing is filled in. The kind may be unknown.
     pub fn from_columns(columns: Map) -> Self {
         let name = columns.get("event").and_then(Value::as_text).and_then(Text::as_str);
-        Self { kind: name.and_then(EventKind::by_name), body: Body::Columns(columns) }
+        Self { kind: name.and_then(EventKind::by_name), hops: 0, body: Body::Columns(columns) }
     }
 
     /// Makes an event with the sample values of the table.
@@ -87,6 +89,19 @@ impl Event {
         columns.insert("timestamp", 1_712_000_000_001_i64);
         columns.insert("node", "sluice@127.0.0.1");
         Self::new(kind, columns)
+    }
+
+    /// Notes how many rules republished the message that the event is about: what rules republish because of it has
+    /// one more, which ends loops.
+    #[must_use]
+    pub fn with_hops(mut self, hops: u8) -> Self {
+        self.hops = hops;
+        self
+    }
+
+    /// How many rules republished the message that the event is about.
+    pub fn hops(&self) -> u8 {
+        self.hops
     }
 
     /// The kind; none for an event name that is not in the table.

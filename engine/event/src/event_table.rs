@@ -159,7 +159,11 @@ pub const EVENTS: &[EventDef] = &[
         old_topic: "$events/message_dropped",
         summary: "A message was dropped before it reached any subscriber.",
         columns: &[
-            text("reason", r#""no_subscribers""#, "why: no_subscribers, receive_maximum_exceeded, …"),
+            text(
+                "reason",
+                r#""no_subscribers""#,
+                "why: no_subscribers, not_authorized, quota_exceeded, receive_maximum_exceeded",
+            ),
             CLIENT_ID,
             USERNAME,
             PEER_HOST,
@@ -180,11 +184,7 @@ pub const EVENTS: &[EventDef] = &[
         old_topic: "$events/delivery_dropped",
         summary: "A message was dropped on its way to one subscriber.",
         columns: &[
-            text(
-                "reason",
-                r#""queue_full""#,
-                "why: queue_full, no_local, expired, qos0_msg, subscription_filter",
-            ),
+            text("reason", r#""queue_full""#, "why: queue_full, no_local, expired, qos0_msg, too_large"),
             FROM_CLIENT_ID,
             FROM_USERNAME,
             CLIENT_ID,

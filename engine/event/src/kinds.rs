@@ -221,6 +221,14 @@ impl EventKind {
                 | Self::ClientDisconnected
                 | Self::SessionSubscribed
                 | Self::SessionUnsubscribed
+                | Self::MessageDelivered
+                | Self::MessageAcked
+                | Self::MessageDropped
+                | Self::DeliveryDropped
+                | Self::ClientConnack
+                | Self::ClientPing
+                | Self::ClientCheckAuthnComplete
+                | Self::ClientCheckAuthzComplete
         )
     }
 

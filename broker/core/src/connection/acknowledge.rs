@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use broker_codec::{Ack, Packet, PacketId, Properties, QoS, ReasonCode, Version};
-use engine_event::Settled;
+use engine_event::{EventKind, Settled};
 
 use super::{Connection, Flow, Open, Phase};
 use crate::context::Context;
@@ -207,25 +207,27 @@ impl Connection {
     }
 
     pub(super) fn puback(&mut self, ack: &Ack, context: &mut Context) {
-        self.finish(ack.packet_id, QoS::AtLeastOnce, Metric::PubAckMissed, context);
+        self.finish(ack, QoS::AtLeastOnce, Metric::PubAckMissed, context);
     }
 
     pub(super) fn pubrec(&mut self, ack: &Ack, context: &mut Context, out: &mut Outgoing) {
         if ack.reason.is_error() {
-            self.finish(ack.packet_id, QoS::ExactlyOnce, Metric::PubRecMissed, context);
+            self.finish(ack, QoS::ExactlyOnce, Metric::PubRecMissed, context);
             return;
         }
         let Phase::Open(open) = &self.phase else { return };
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
+        let mut received = Stage::Free;
         let known = match state.inflight.stage(ack.packet_id) {
             Stage::Publish(queued) if queued.qos == QoS::ExactlyOnce => {
-                state.inflight.release(ack.packet_id);
+                received = state.inflight.release(ack.packet_id);
                 true
             }
             Stage::Release => true,
             Stage::Publish(_) | Stage::Free => false,
         };
         drop(state);
+        self.tell_acked(&received, ack, context);
         let code = if known {
             ReasonCode::SUCCESS
         } else {
@@ -268,15 +270,30 @@ impl Connection {
     }
 
     /// Ends a delivery that the client has acknowledged or refused.
-    fn finish(&mut self, packet_id: PacketId, qos: QoS, missed: Metric, context: &mut Context) {
+    fn finish(&mut self, ack: &Ack, qos: QoS, missed: Metric, context: &mut Context) {
         let Phase::Open(open) = &self.phase else { return };
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
-        if state.inflight.awaits(packet_id, qos) {
-            state.inflight.remove(packet_id);
+        if state.inflight.awaits(ack.packet_id, qos) {
+            let finished = state.inflight.remove(ack.packet_id);
             context.count(Metric::MessagesAcked, 1);
             state.schedule_waiting(context);
+            drop(state);
+            self.tell_acked(&finished, ack, context);
         } else {
             context.count(missed, 1);
+        }
+    }
+
+    /// Tells rules of a message that the client has taken; one that it refused is not acknowledged.
+    #[inline]
+    fn tell_acked(&self, acknowledged: &Stage, ack: &Ack, context: &Context) {
+        if let Stage::Publish(queued) = acknowledged
+            && context.wants(EventKind::MessageAcked)
+            && !ack.reason.is_error()
+            && let Phase::Open(open) = &self.phase
+        {
+            let (session, properties) = (&open.session, ack.properties.as_ref());
+            self.broker.tell_acked(session, &open.profile, queued, properties, context.now_ms());
         }
     }
 }

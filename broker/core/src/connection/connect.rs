@@ -42,6 +42,7 @@ impl Connection {
         };
         context.count(Metric::ClientConnect, 1);
         if let Err((code, reason)) = self.check_connect(&connect) {
+            self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
             return self.refuse(connect.version, code, reason, context, out);
         }
         let assigned = connect.client_id.is_empty();
@@ -91,6 +92,8 @@ impl Connection {
         context: &mut Context,
         out: &mut Outgoing,
     ) -> Flow {
+        let Waiting { endpoints, connect, .. } = &waiting;
+        self.broker.tell_authenticated(endpoints, connect, result.as_ref(), context.now_ms());
         match result {
             Ok(identity) => {
                 context.count(Metric::AuthenticationSuccess, 1);
@@ -103,6 +106,7 @@ impl Connection {
             Err(refusal) => {
                 context.count(Metric::AuthenticationFailure, 1);
                 context.count(Metric::ConnAckAuthError, 1);
+                self.broker.tell_refused(endpoints, connect, refusal.code, context.now_ms());
                 self.refuse(waiting.connect.version, refusal.code, refusal.reason, context, out)
             }
         }
@@ -152,7 +156,10 @@ impl Connection {
         let Waiting { endpoints, connect, assigned } = waiting;
         let will = match connect.will.as_ref().map(pending_will).transpose() {
             Ok(will) => will,
-            Err(refused) => return self.refuse(connect.version, refused.0, refused.1, context, out),
+            Err((code, reason)) => {
+                self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
+                return self.refuse(connect.version, code, reason, context, out);
+            }
         };
         let config = self.broker.config();
         let requested_expiry_s = connect.properties.as_ref().session_expiry_interval().unwrap_or(0);
@@ -163,7 +170,11 @@ impl Connection {
         };
         let topic_alias_maximum = connect.properties.as_ref().topic_alias_maximum().unwrap_or(0);
         let imposed_keep_alive_s = self.imposed_keep_alive_s(&connect);
-        let profile = Arc::new(self.profile(endpoints, &connect, identity, context));
+        let mut profile = self.profile(endpoints, &connect, identity, context);
+        if !connect.properties.is_empty() {
+            profile.properties = Some(Box::new(connect.properties));
+        }
+        let profile = Arc::new(profile);
         let opened = self.broker.open(
             Opening {
                 client_id: connect.client_id,
@@ -173,7 +184,6 @@ impl Connection {
                 window: config.max_inflight.min(profile.receive_maximum).min(u16::MAX - 2),
                 expiry_interval_s,
                 will,
-                properties: connect.properties,
             },
             context,
         );
@@ -238,6 +248,7 @@ impl Connection {
             receive_maximum: properties.receive_maximum().unwrap_or(u16::MAX),
             connected_at_ms: context.now_ms(),
             identity,
+            properties: None,
         }
     }
 

@@ -3,11 +3,14 @@
 use std::sync::Weak;
 
 use broker_codec::{Ack, Packet, PacketId, QoS, ReasonCode};
+use engine_event::EventKind;
 use tracing::debug;
 
 use super::aliases::SentAliases;
 use super::{Connection, Open, Phase};
+use crate::broker::Broker;
 use crate::context::Context;
+use crate::message_events::DroppedDelivery;
 use crate::metrics::Metric;
 use crate::outgoing::{Outgoing, SHARE_LIMIT_BYTES};
 use crate::routes::ShareGroup;
@@ -21,6 +24,9 @@ struct Sent {
     aliases: Option<Box<SentAliases>>,
     /// Messages of shared groups that are too large for the client.
     refused: Vec<Queued>,
+    /// What rules want to be told of.
+    delivered: Vec<Queued>,
+    dropped: Vec<DroppedDelivery>,
 }
 
 impl Connection {
@@ -43,7 +49,10 @@ impl Connection {
         }
         drop(state);
         sent.count(&open.session, context);
-        open.sent_aliases = sent.aliases;
+        open.sent_aliases = sent.aliases.take();
+        if !(sent.delivered.is_empty() && sent.dropped.is_empty()) {
+            sent.tell(&self.broker, open, context);
+        }
         for queued in sent.refused {
             self.broker.dispatch_again(queued, context);
         }
@@ -94,7 +103,10 @@ impl Open {
                             Stage::Publish(queued) if queued.qos < QoS::ExactlyOnce => {
                                 sent.refuse(queued, state, context);
                             }
-                            _ => drop_delivery(state, Metric::DeliveryDroppedTooLarge, context),
+                            Stage::Publish(queued) => {
+                                sent.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
+                            }
+                            Stage::Release | Stage::Free => {}
                         }
                     }
                 }
@@ -131,7 +143,7 @@ impl Open {
             }
             let Some(queued) = state.dequeue() else { return false };
             if queued.expires_at_ms <= context.now_ms() {
-                drop_delivery(state, Metric::DeliveryDroppedExpired, context);
+                sent.drop(queued, state, Metric::DeliveryDroppedExpired, context);
                 continue;
             }
             if self.profile.is_too_large(&queued, context.now_ms()) {
@@ -140,7 +152,7 @@ impl Open {
             }
             let packet_id = (queued.qos > QoS::AtMostOnce).then(|| state.inflight.next_id());
             if !self.write(&queued, packet_id, false, sent, context, out) {
-                drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+                sent.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
             } else if packet_id.is_some() {
                 state.inflight.push(queued);
             }
@@ -176,18 +188,15 @@ impl Open {
                     out.push_shared(queued.publish.payload());
                 }
                 sent.packets += 1;
+                if !dup && context.wants(EventKind::MessageDelivered) {
+                    sent.delivered.push(queued.clone());
+                }
                 sent.by_qos[queued.qos as usize] += 1;
             }
             Err(error) => debug!(%error, "message not sent"),
         }
         encoded.is_ok()
     }
-}
-
-fn drop_delivery(state: &mut State, why: Metric, context: &Context) {
-    state.dropped += 1;
-    context.count(Metric::DeliveryDropped, 1);
-    context.count(why, 1);
 }
 
 impl Sent {
@@ -197,7 +206,30 @@ impl Sent {
         if queued.extras.as_ref().is_some_and(|extras| extras.share.is_some()) {
             self.refused.push(queued);
         } else {
-            drop_delivery(state, Metric::DeliveryDroppedTooLarge, context);
+            self.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
+        }
+    }
+
+    /// Counts a message that the client does not get.
+    #[cold]
+    fn drop(&mut self, queued: Queued, state: &mut State, why: Metric, context: &Context) {
+        state.dropped += 1;
+        context.count(Metric::DeliveryDropped, 1);
+        context.count(why, 1);
+        if context.wants(EventKind::DeliveryDropped) {
+            self.dropped.push(DroppedDelivery { queued, why });
+        }
+    }
+
+    /// Tells rules what became of the messages.
+    #[cold]
+    fn tell(&mut self, broker: &Broker, open: &Open, context: &Context) {
+        for queued in std::mem::take(&mut self.delivered) {
+            broker.tell_delivered(&open.session, &open.profile, &queued, context.now_ms());
+        }
+        let receiver = (open.session.client_id(), &*open.profile);
+        for dropped in std::mem::take(&mut self.dropped) {
+            broker.tell_delivery_dropped(Some(receiver), &dropped, context.now_ms());
         }
     }
 

@@ -16,6 +16,7 @@ use broker_codec::{
     DecodeError, Disconnect, Packet, Properties, PropertiesRef, ReasonCode, Version, Violation,
     encode_unsupported_version,
 };
+use engine_event::EventKind;
 use tracing::debug;
 
 use crate::access::{Identity, Refusal};
@@ -136,6 +137,7 @@ impl Connection {
             Packet::PingReq => {
                 context.count(Metric::PingRespSent, 1);
                 self.send(&Packet::PingResp, context, out);
+                self.tell_ping(context);
             }
             Packet::Disconnect(disconnect) => return self.client_disconnect(&disconnect, context, out),
             Packet::Auth(_) => {
@@ -156,6 +158,16 @@ impl Connection {
             }
         }
         Flow::Continue
+    }
+
+    fn tell_ping(&self, context: &Context) {
+        if context.wants(EventKind::ClientPing)
+            && let Phase::Open(open) = &self.phase
+        {
+            let expiry_interval_s = open.session.state().expiry_interval_s;
+            let (client_id, now_ms) = (open.session.client_id(), context.now_ms());
+            self.broker.tell_ping(client_id, &open.profile, expiry_interval_s, now_ms);
+        }
     }
 
     /// Ends the connection because of bytes that are no packet. `version` is what the decoder knows of the client.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use broker_codec::{PacketId, Publish, QoS, ReasonCode, Version};
-use engine_event::{Completion, Text};
+use engine_event::{Completion, EventKind, Text};
 
 use super::{Connection, Flow, Open, Phase};
-use crate::access::{Action, Requester, Verdict};
+use crate::access::{Action, Decision, Requester, Verdict};
 use crate::broker::Broker;
 use crate::context::Context;
 use crate::metrics::Metric;
@@ -21,6 +21,8 @@ enum Rejection {
     Fatal(ReasonCode, &'static str),
     /// The acknowledgement says so, and the message is dropped.
     Message(ReasonCode),
+    /// The client may not publish it.
+    Denied,
     /// It was there before; its acknowledgement is sent again, or is still to come.
     Repeated,
     /// Another connection has the session: who sends the message there again must not find it published already.
@@ -33,14 +35,35 @@ impl Connection {
         let Phase::Open(open) = &mut self.phase else { return Flow::Close };
         count_received(open, publish.qos(), context);
         let (packet_id, qos) = (publish.packet_id(), publish.qos());
+        let watched = context.wants(EventKind::MessageDropped).then(|| publish.clone());
         let published = match open.accept(&self.broker, publish, context) {
             Ok(publish) => self.take_in(publish, context, out),
             Err(rejection) => Err(rejection),
         };
         match published {
             Ok(()) => Flow::Continue,
-            Err(rejection) => self.reject(rejection, packet_id, qos, context, out),
+            Err(rejection) => {
+                if let Some(publish) = watched {
+                    self.tell_rejected(&publish, &rejection, context);
+                }
+                self.reject(rejection, packet_id, qos, context, out)
+            }
         }
+    }
+
+    /// Tells rules of a message that goes no further.
+    #[cold]
+    fn tell_rejected(&self, publish: &Publish, rejection: &Rejection, context: &Context) {
+        let Phase::Open(open) = &self.phase else { return };
+        let reason = match rejection {
+            Rejection::Denied => "not_authorized",
+            Rejection::Message(ReasonCode::QUOTA_EXCEEDED) => "quota_exceeded",
+            Rejection::Fatal(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, _) => "receive_maximum_exceeded",
+            Rejection::Fatal(ReasonCode::TOPIC_NAME_INVALID, _)
+            | Rejection::Message(ReasonCode::TOPIC_NAME_INVALID) => "topic_name_invalid",
+            _ => return, // it is not lost, or no message that the protocol knows
+        };
+        self.broker.tell_message_dropped(publish, &open.origin(), reason, context);
     }
 
     /// Publishes a message that passed the checks which need no lock.
@@ -57,17 +80,7 @@ impl Connection {
         let packet_id = publish.packet_id();
         let profile = Arc::clone(&open.profile);
         let session = Arc::clone(&open.session);
-        let origin = Origin {
-            client_id: session.client_id(),
-            username: profile.username.as_ref(),
-            peer: Some(profile.remote),
-            session: session.id(),
-            attributes: &profile.identity.attributes,
-            hops: 0,
-            republished_by: None,
-            runs_rules: true,
-            message_id: None,
-        };
+        let origin = Origin::of_client(&session, &profile);
         let Some(packet_id) = packet_id else {
             if publish.retain() {
                 self.broker.retain(&publish, &origin, context);
@@ -114,6 +127,14 @@ impl Connection {
             (Rejection::Fatal(code, reason), _) => {
                 context.count(Metric::PublishError, 1);
                 self.fail(code, reason, context, out)
+            }
+            (Rejection::Denied, packet_id) => {
+                // before 5.0 an acknowledgement cannot say so
+                let code = match open.profile.version() {
+                    Version::V5 => ReasonCode::NOT_AUTHORIZED,
+                    Version::V3 | Version::V4 => ReasonCode::SUCCESS,
+                };
+                self.reject(Rejection::Message(code), packet_id, qos, context, out)
             }
             (Rejection::Message(code), packet_id) => {
                 context.count(Metric::PublishError, 1);
@@ -172,24 +193,24 @@ impl Open {
             }
             if routes.is_system {
                 context.count(Metric::PublishAuthError, 1);
-                return Err(self.not_authorized());
+                let topic = routes.topic.as_ref();
+                let action = Action::Publish { topic, qos: publish.qos(), retain: publish.retain() };
+                let decision = Decision { verdict: Verdict::Deny, source: "default" };
+                broker.tell_authorized(self.session.client_id(), &self.profile, action, decision, context);
+                return Err(Rejection::Denied);
             }
             self.last_routes = Some(routes);
         }
-        if !self.allows_everything
-            && !broker.may_publish(self.session.client_id(), &self.profile, &publish, context)
-        {
+        let is_asked = !self.allows_everything || context.wants(EventKind::ClientCheckAuthzComplete);
+        if is_asked && !broker.may_publish(self.session.client_id(), &self.profile, &publish, context) {
             context.count(Metric::PublishAuthError, 1);
-            return Err(self.not_authorized());
+            return Err(Rejection::Denied);
         }
         Ok(publish)
     }
 
-    fn not_authorized(&self) -> Rejection {
-        Rejection::Message(match self.profile.version() {
-            Version::V5 => ReasonCode::NOT_AUTHORIZED,
-            Version::V3 | Version::V4 => ReasonCode::SUCCESS,
-        })
+    fn origin(&self) -> Origin<'_> {
+        Origin::of_client(&self.session, &self.profile)
     }
 
     fn bad_topic(&self, publish: &Publish, reason: &'static str) -> Rejection {
@@ -262,10 +283,11 @@ impl Broker {
         publish: &Publish,
         context: &Context,
     ) -> bool {
+        let action = Action::Publish { topic: publish.topic(), qos: publish.qos(), retain: publish.retain() };
         if self.authorizer().allows_everything() || profile.identity.is_superuser {
+            self.tell_authorized(client_id, profile, action, Decision::of_broker(profile, true), context);
             return true;
         }
-        let action = Action::Publish { topic: publish.topic(), qos: publish.qos(), retain: publish.retain() };
         self.allows(client_id, profile, action, context)
     }
 
@@ -284,7 +306,9 @@ impl Broker {
             identity: &profile.identity,
         };
         context.count(Metric::ClientAuthorize, 1);
-        let allowed = self.authorizer().authorize(&requester, action) == Verdict::Allow;
+        let decision = self.authorizer().decide(&requester, action);
+        self.tell_authorized(client_id, profile, action, decision, context);
+        let allowed = decision.verdict == Verdict::Allow;
         context.count(if allowed { Metric::AuthorizationAllow } else { Metric::AuthorizationDeny }, 1);
         allowed
     }

@@ -9,7 +9,7 @@ use broker_codec::{
 };
 
 use super::{Connection, Flow, Open, Phase};
-use crate::access::Action;
+use crate::access::{Action, Decision};
 use crate::broker::Broker;
 use crate::context::Context;
 use crate::metrics::Metric;
@@ -150,14 +150,22 @@ impl Open {
         let parsed = broker.check_filter(filter)?;
         let config = broker.config();
         let action = Action::Subscribe { filter: parsed.filter, qos: subscription.options.qos };
-        let denied = if self.profile.identity.is_superuser {
-            false
+        let judged_here = if self.profile.identity.is_superuser {
+            Some(true)
         } else if self.allows_everything {
-            is_system(parsed.filter) && !self.profile.remote.ip().to_canonical().is_loopback()
+            Some(!is_system(parsed.filter) || self.profile.remote.ip().to_canonical().is_loopback())
         } else {
-            !broker.allows(self.session.client_id(), &self.profile, action, context)
+            None
         };
-        if denied {
+        let allowed = match judged_here {
+            Some(allowed) => {
+                let decision = Decision::of_broker(&self.profile, allowed);
+                broker.tell_authorized(self.session.client_id(), &self.profile, action, decision, context);
+                allowed
+            }
+            None => broker.allows(self.session.client_id(), &self.profile, action, context),
+        };
+        if !allowed {
             context.count(Metric::SubscribeAuthError, 1);
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
@@ -249,6 +257,7 @@ impl Open {
                 Queued {
                     publish: retained.publish.clone(),
                     extras: extras.clone(),
+                    from: None,
                     expires_at_ms: retained.expires_at_ms,
                     publisher: 0,
                     qos,
@@ -257,6 +266,10 @@ impl Open {
                 max_len,
                 context,
             );
+        }
+        drop(state);
+        if context.has_drops() {
+            broker.tell_drops(&self.session, context);
         }
     }
 }

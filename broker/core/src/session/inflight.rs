@@ -129,10 +129,11 @@ impl Inflight {
         stage
     }
 
-    /// Notes a PUBREC: the message itself is no longer needed.
-    pub(crate) fn release(&mut self, id: PacketId) {
-        if let Some(slot) = self.slots.get_mut(usize::from(id.get() - 1)) {
-            slot.stage = Stage::Release;
+    /// Notes a PUBREC, and returns what was there: the message itself is no longer needed.
+    pub(crate) fn release(&mut self, id: PacketId) -> Stage {
+        match self.slots.get_mut(usize::from(id.get() - 1)) {
+            Some(slot) => std::mem::replace(&mut slot.stage, Stage::Release),
+            None => Stage::Free,
         }
     }
 

@@ -12,6 +12,7 @@ use engine_event::Text;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::context::{ConnectionKey, Context};
+use crate::message_events::MessageOrigin;
 use crate::metrics::Metric;
 use crate::routes::Extras;
 pub(crate) use inflight::{Resend, Stage};
@@ -37,6 +38,8 @@ pub(crate) struct Session {
 pub(crate) struct Queued {
     pub(crate) publish: Publish,
     pub(crate) extras: Option<Arc<Extras>>,
+    /// Where it came from, when a rule may ask.
+    pub(crate) from: Option<Arc<MessageOrigin>>,
     /// When it is no longer worth sending; `i64::MAX` is never.
     pub(crate) expires_at_ms: i64,
     /// Number of the publisher's client id where a shared group asks for it; 0 for none.
@@ -50,7 +53,7 @@ pub(crate) const NEVER_MS: i64 = i64::MAX;
 
 impl Queued {
     pub(crate) fn new(publish: Publish, qos: QoS) -> Self {
-        Self { publish, extras: None, expires_at_ms: NEVER_MS, publisher: 0, qos, retain: false }
+        Self { publish, extras: None, from: None, expires_at_ms: NEVER_MS, publisher: 0, qos, retain: false }
     }
 }
 
@@ -213,7 +216,7 @@ impl State {
             }
             None => {
                 if queued.qos == QoS::AtMostOnce && !limits.offline_qos0 {
-                    self.count_drop(Metric::DeliveryDroppedQos0, context);
+                    self.drop_delivery(queued, Metric::DeliveryDroppedQos0, context);
                     return;
                 }
                 false

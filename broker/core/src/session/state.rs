@@ -4,7 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-use broker_codec::{MAX_PACKET_SIZE, PacketId, Peer, Publish, QoS, SubscriptionOptions, Version};
+use broker_codec::{
+    MAX_PACKET_SIZE, PacketId, Peer, Properties, PropertiesRef, Publish, QoS, SubscriptionOptions, Version,
+};
 use engine_event::Text;
 use foldhash::fast::RandomState;
 
@@ -85,11 +87,18 @@ pub(crate) struct Profile {
     pub(crate) receive_maximum: u16,
     pub(crate) connected_at_ms: i64,
     pub(crate) identity: Identity,
+    /// Properties of CONNECT; none when there are none.
+    pub(crate) properties: Option<Box<Properties>>,
 }
 
 impl Profile {
     pub(crate) fn version(&self) -> Version {
         self.peer.version
+    }
+
+    /// Returns the properties of CONNECT.
+    pub(crate) fn connect_properties(&self) -> PropertiesRef<'_> {
+        self.properties.as_ref().map(|properties| properties.as_ref().as_ref()).unwrap_or_default()
     }
 }
 
@@ -157,16 +166,14 @@ impl State {
 
     /// Makes room for a message, or drops it.
     #[cold]
-    pub(super) fn make_room(&mut self, queued: Queued, size: usize, max_len: usize, context: &Context) {
+    pub(super) fn make_room(&mut self, queued: Queued, size: usize, max_len: usize, context: &mut Context) {
         if context.limits.overflow == QueueOverflow::DropNewest || size > context.limits.max_bytes {
-            self.count_drop(Metric::DeliveryDroppedQueueFull, context);
+            self.drop_delivery(queued, Metric::DeliveryDroppedQueueFull, context);
             return;
         }
         while self.queue.len() >= max_len || self.queue_bytes + size > context.limits.max_bytes {
-            if self.dequeue_live().is_none() {
-                break;
-            }
-            self.count_drop(Metric::DeliveryDroppedQueueFull, context);
+            let Some(oldest) = self.dequeue_live() else { break };
+            self.drop_delivery(oldest, Metric::DeliveryDroppedQueueFull, context);
         }
         self.queue_bytes += size;
         self.queue.push_back(queued);
@@ -231,7 +238,7 @@ impl State {
     /// Takes a retained message of a new subscription, unless `max_len` of them wait already.
     pub(crate) fn enqueue_retained(&mut self, queued: Queued, max_len: usize, context: &mut Context) {
         if self.retained.len() >= max_len {
-            self.count_drop(Metric::DeliveryDroppedQueueFull, context);
+            self.drop_delivery(queued, Metric::DeliveryDroppedQueueFull, context);
             return;
         }
         self.retained.push_back(queued);
@@ -265,10 +272,13 @@ impl State {
         self.queue_bytes = self.queue.iter().map(|queued| queued.publish.frame_len()).sum();
     }
 
-    pub(super) fn count_drop(&mut self, why: Metric, context: &Context) {
+    /// Counts a message that the session does not take.
+    #[cold]
+    pub(super) fn drop_delivery(&mut self, queued: Queued, why: Metric, context: &mut Context) {
         self.dropped += 1;
         context.count(Metric::DeliveryDropped, 1);
         context.count(why, 1);
+        context.note_drop(queued, why);
     }
 }
 

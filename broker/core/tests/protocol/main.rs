@@ -7,6 +7,7 @@ mod alias;
 mod anything;
 mod connect;
 mod delivery;
+mod events;
 mod publish;
 mod retained;
 mod session;

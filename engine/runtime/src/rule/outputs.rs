@@ -44,8 +44,7 @@ pub(super) fn dispatch(
 ) {
     let completion = completion.filter(|_| rule.wants_completion);
     rule.counters.add(RuleCounter::ActionsTotal, (rows.len() * rule.outputs.len()) as u64);
-    let message = facts.event.publish();
-    let hops = message.map_or(0, |message| message.hops);
+    let hops = facts.event.hops();
     for output in &rule.outputs {
         let Output::Action { slot, id_seed } = output else { continue };
         let action = slot.load();
@@ -102,7 +101,7 @@ fn publish_again(
     let message = facts.event.publish();
     let source = Source {
         rule_id: &rule.id,
-        hops: message.map_or(0, |message| message.hops),
+        hops: facts.event.hops(),
         republished_by: message.and_then(|message| message.republished_by.as_ref()),
         event: Some(facts.event),
     };

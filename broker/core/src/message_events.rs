@@ -1,0 +1,181 @@
+//! What becomes of single messages, as rules see it: delivered, acknowledged, dropped.
+//!
+//! Whether a rule wants to know is asked once for each batch of work ([`Context::wants`]); if none does, a message
+//! carries nothing for it. No lock of a session may be held when these are called: a rule may publish.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use broker_codec::{PropertiesRef, Publish};
+use engine_event::{Event, EventKind, Map, Text, Value};
+
+use crate::broker::Broker;
+use crate::context::Context;
+use crate::metrics::Metric;
+use crate::properties;
+use crate::publishing::Origin;
+use crate::session::{Profile, Queued, Session};
+
+/// Where a message came from. Kept with it while a rule selects events of deliveries.
+#[derive(Debug)]
+pub(crate) struct MessageOrigin {
+    id: u128,
+    client_id: Text,
+    username: Option<Text>,
+    received_at_ms: i64,
+    hops: u8,
+}
+
+/// A message that one client does not get.
+#[derive(Debug)]
+pub(crate) struct DroppedDelivery {
+    pub(crate) queued: Queued,
+    pub(crate) why: Metric,
+}
+
+impl MessageOrigin {
+    pub(crate) fn new(id: u128, origin: &Origin<'_>, context: &Context) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            client_id: origin.client_id.clone(),
+            username: origin.username.cloned(),
+            received_at_ms: context.now_ms(),
+            hops: origin.hops,
+        })
+    }
+}
+
+impl Broker {
+    /// A message was handed to the connection of a subscriber.
+    pub(crate) fn tell_delivered(&self, session: &Session, profile: &Profile, queued: &Queued, now_ms: i64) {
+        let columns = Map::with_capacity(16);
+        self.tell_delivery(
+            EventKind::MessageDelivered,
+            columns,
+            Some((session.client_id(), profile)),
+            queued,
+            now_ms,
+        );
+    }
+
+    /// A subscriber acknowledged a message.
+    pub(crate) fn tell_acked(
+        &self,
+        session: &Session,
+        profile: &Profile,
+        queued: &Queued,
+        ack_properties: PropertiesRef<'_>,
+        now_ms: i64,
+    ) {
+        let mut columns = Map::with_capacity(17);
+        columns.insert("puback_props", properties::to_map(ack_properties));
+        let receiver = Some((session.client_id(), profile));
+        self.tell_delivery(EventKind::MessageAcked, columns, receiver, queued, now_ms);
+    }
+
+    /// Tells of the messages that a session could not take.
+    #[cold]
+    pub(crate) fn tell_drops(&self, session: &Session, context: &mut Context) {
+        let profile = session.state().profile.clone();
+        for dropped in context.take_drops() {
+            self.tell_delivery_dropped(
+                profile.as_deref().map(|profile| (session.client_id(), profile)),
+                &dropped,
+                context.now_ms(),
+            );
+        }
+    }
+
+    /// A message does not get to one subscriber; of a shared group, to none.
+    pub(crate) fn tell_delivery_dropped(
+        &self,
+        receiver: Option<(&Text, &Profile)>,
+        dropped: &DroppedDelivery,
+        now_ms: i64,
+    ) {
+        let mut columns = Map::with_capacity(17);
+        columns.insert("reason", Value::text(reason(dropped.why)));
+        self.tell_delivery(EventKind::DeliveryDropped, columns, receiver, &dropped.queued, now_ms);
+    }
+
+    fn tell_delivery(
+        &self,
+        kind: EventKind,
+        mut columns: Map,
+        receiver: Option<(&Text, &Profile)>,
+        queued: &Queued,
+        now_ms: i64,
+    ) {
+        let Some(tap) = self.tap_for(kind) else { return };
+        let from = queued.from.as_deref();
+        columns.insert("from_clientid", Value::from(from.map(|from| from.client_id.clone())));
+        columns.insert("from_username", Value::from(from.and_then(|from| from.username.clone())));
+        columns.insert("clientid", Value::from(receiver.map(|(client_id, _)| client_id.clone())));
+        let username = receiver.and_then(|(_, profile)| profile.username.clone());
+        columns.insert("username", Value::from(username));
+        insert_peer(receiver.map(|(_, profile)| profile.remote), &mut columns);
+        insert_message(&queued.publish, from.map(|from| (from.id, from.received_at_ms)), &mut columns);
+        columns.insert("qos", queued.qos.as_u8());
+        columns.insert("flags", flags(queued.retain, false));
+        let event = Event::new(kind, self.stamped(columns, now_ms));
+        tap.happened(kind, event.with_hops(from.map_or(0, |from| from.hops)));
+    }
+
+    /// A message was dropped before it reached any subscriber.
+    pub(crate) fn tell_message_dropped(
+        &self,
+        publish: &Publish,
+        origin: &Origin<'_>,
+        reason: &'static str,
+        context: &Context,
+    ) {
+        let Some(tap) = self.tap_for(EventKind::MessageDropped) else { return };
+        let now_ms = context.now_ms();
+        let mut columns = Map::with_capacity(16);
+        columns.insert("reason", Value::text(reason));
+        columns.insert("clientid", origin.client_id.clone());
+        columns.insert("username", origin.username.cloned());
+        insert_peer(origin.peer, &mut columns);
+        let id = origin.message_id.unwrap_or_else(|| self.next_message_id(now_ms));
+        insert_message(publish, Some((id, now_ms)), &mut columns);
+        columns.insert("qos", publish.qos().as_u8());
+        columns.insert("flags", flags(publish.retain(), publish.dup()));
+        let event = Event::new(EventKind::MessageDropped, self.stamped(columns, now_ms));
+        tap.happened(EventKind::MessageDropped, event.with_hops(origin.hops));
+    }
+}
+
+fn insert_peer(peer: Option<SocketAddr>, columns: &mut Map) {
+    columns.insert("peerhost", Value::from(peer.map(|peer| peer.ip().to_string())));
+    columns.insert("peername", Value::from(peer.map(|peer| peer.to_string())));
+}
+
+/// Inserts what is the same for everybody; of a message that came before a rule asked, id and time are not known.
+fn insert_message(publish: &Publish, received: Option<(u128, i64)>, columns: &mut Map) {
+    columns.insert("id", Value::from(received.map(|(id, _)| format!("{id:032X}"))));
+    columns.insert("payload", Text::from(publish.payload()));
+    columns.insert("topic", Text::from(publish.topic_bytes()));
+    columns.insert(
+        "pub_props",
+        match publish.properties().is_empty() {
+            true => Map::new(),
+            false => properties::to_map(publish.properties()),
+        },
+    );
+    columns.insert("publish_received_at", received.map_or(Value::Undefined, |(_, at_ms)| Value::Int(at_ms)));
+}
+
+fn flags(retain: bool, dup: bool) -> Map {
+    [("retain", Value::Bool(retain)), ("dup", Value::Bool(dup))].into_iter().collect()
+}
+
+/// The word for a counter of dropped deliveries.
+const fn reason(why: Metric) -> &'static str {
+    match why {
+        Metric::DeliveryDroppedNoLocal => "no_local",
+        Metric::DeliveryDroppedTooLarge => "too_large",
+        Metric::DeliveryDroppedQos0 => "qos0_msg",
+        Metric::DeliveryDroppedExpired => "expired",
+        _ => "queue_full",
+    }
+}
