@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::editions::Edition;
-use crate::messaging::{InitialStickyPick, Messaging, SharedOffline, SharedStrategy, SysTopics};
+use crate::messaging::{
+    self, AutoSubscribe, Delayed, InitialStickyPick, Messaging, Rewrite, SharedOffline, SharedStrategy,
+    SysTopics,
+};
 use crate::toml_file::{Problem, TomlFile};
 
 /// Settings of one server. Every field has a default; an empty file is a valid one.
@@ -34,6 +37,12 @@ pub(crate) struct Config {
     pub(crate) broker: Messaging,
     /// What is published under `$SYS`.
     pub(crate) sys_topics: SysTopics,
+    /// Messages that are published later.
+    pub(crate) delayed: Delayed,
+    /// Rules that rename topics; of several whose filters match the last one holds.
+    pub(crate) rewrite: Vec<Rewrite>,
+    /// Subscriptions that every client gets when it connects.
+    pub(crate) auto_subscribe: AutoSubscribe,
     /// Who may connect.
     pub(crate) access: Access,
     /// The rule engine.
@@ -57,6 +66,9 @@ impl Default for Config {
             mqtt: Mqtt::default(),
             broker: Messaging::default(),
             sys_topics: SysTopics::default(),
+            delayed: Delayed::default(),
+            rewrite: Vec::new(),
+            auto_subscribe: AutoSubscribe::default(),
             access: Access::default(),
             rule_engine: RuleEngine::default(),
             api: Api::default(),
@@ -142,6 +154,8 @@ pub(crate) struct Mqtt {
     pub(crate) max_retained_messages: u32,
     /// Whether `$share/<group>/<filter>` and `$queue/<filter>` can be subscribed to.
     pub(crate) shared_subscription: bool,
+    /// Whether `$exclusive/<filter>` can be subscribed to, by one client at a time.
+    pub(crate) exclusive_subscription: bool,
     /// How shared groups choose the member that gets the next message.
     pub(crate) shared_subscription_strategy: SharedStrategy,
     /// With the strategy `sticky`: which member a publisher's first message goes to.
@@ -172,6 +186,7 @@ impl Default for Mqtt {
             max_keepalive: 0,
             max_retained_messages: 1_000_000,
             shared_subscription: true,
+            exclusive_subscription: false,
             shared_subscription_strategy: SharedStrategy::default(),
             shared_subscription_initial_sticky_pick: InitialStickyPick::default(),
             shared_subscription_offline: SharedOffline::default(),
@@ -372,6 +387,7 @@ impl Config {
             "a level such as `info`, or `info,broker_net=debug`",
             &self.log.level,
         );
+        problems.extend(messaging::problems(self));
         problems
     }
 }
@@ -420,6 +436,17 @@ mod tests {
         assert_eq!(
             problem("[sys_topics]\nsys_msg_interval = 'disabled'\nsys_heartbeat_interval = 0"),
             "3:26 sys_topics.sys_heartbeat_interval: expected 1s or more, or `disabled`, got `0ms`"
+        );
+        assert_eq!(
+            problem("[[rewrite]]\naction = 'all'\nsource_topic = 'a/#/b'\nre = '^a'\ndest_topic = 'b'"),
+            "3:16 rewrite[0].source_topic: `#` at byte 2 is not the last level of the filter"
+        );
+        assert_eq!(
+            problem(
+                "[[auto_subscribe.topics]]\ntopic = 'c/${clientid}'\nqos = 3\n[[auto_subscribe.topics]]\ntopic = ''"
+            ),
+            "3:7 auto_subscribe.topics[0].qos: expected 0 to 2, got `3`\n\
+             5:9 auto_subscribe.topics[1].topic: topic is empty"
         );
         assert!(problem("[mqtt]\nidle_timout = '3s'").contains("did you mean `idle_timeout`?"));
         assert!(

@@ -4,7 +4,6 @@ use crate::Api;
 
 /// Counters of things that this server does not have, or not yet: they are zero, and programs look for them.
 const ALWAYS_ZERO: &[&str] = &[
-    "messages.delayed",
     "messages.forward",
     "messages.persisted",
     "messages.dropped.await_pubrel_timeout",
@@ -32,7 +31,7 @@ const ALWAYS_ZERO: &[&str] = &[
 ];
 
 /// Gauges of things that this server does not have, or not yet.
-const NEVER_ANY: &[&str] = &["delayed.count", "delayed.max", "durable_subscriptions.count"];
+const NEVER_ANY: &[&str] = &["durable_subscriptions.count"];
 
 /// A name and its value.
 pub(crate) type Sample = (&'static str, u64);

@@ -210,6 +210,34 @@ async fn many_messages_are_published_or_none() {
 }
 
 #[tokio::test]
+async fn delayed_messages_are_listed_and_forgotten() {
+    let fixture = Fixture::new();
+    for (topic, payload) in [("$delayed/60/later", "x"), ("$delayed/5/soon", "{\"on\":true}")] {
+        let message = json!({"topic": topic, "payload": payload, "qos": 1});
+        fixture.check("POST /api/v5/publish", message, 202, json!({})).await;
+    }
+    let wrong = json!({"topic": "$delayed/x/t", "payload": "x"});
+    fixture.check("POST /api/v5/publish", wrong, 400, json!({"reason_code": 144})).await;
+    let list = "GET /api/v5/mqtt/delayed/messages";
+    fixture.check(list, Json::Null, 200, json!({"data": [
+        {"topic": "soon", "qos": 1, "delayed_interval": 5, "delayed_remaining": 5, "payload": "eyJvbiI6dHJ1ZX0=",
+         "publish_at": "2026-03-01T09:30:00.125+00:00", "expected_at": "2026-03-01T09:30:05.125+00:00"},
+        {"topic": "later"}], "meta": {"count": 2, "hasnext": false}})).await;
+    let first_page = "GET /api/v5/mqtt/delayed/messages?limit=1";
+    let found = fixture.call(first_page, Json::Null).await.json();
+    assert_eq!((found["data"].as_array().map(Vec::len), &found["meta"]["hasnext"]), (Some(1), &json!(true)));
+    let (node, msgid) = (&found["data"][0]["node"], &found["data"][0]["msgid"]);
+    let one = format!(
+        "DELETE /api/v5/mqtt/delayed/messages/{}/{}",
+        node.as_str().expect("a node"),
+        msgid.as_str().expect("an id")
+    );
+    fixture.check(&one, Json::Null, 204, Json::Null).await;
+    fixture.check(&one, Json::Null, 404, json!({"code": "NOT_FOUND"})).await;
+    fixture.check(list, Json::Null, 200, json!({"data": [{"topic": "later"}], "meta": {"count": 1}})).await;
+}
+
+#[tokio::test]
 async fn retained_messages_are_shown_and_forgotten() {
     let fixture = Fixture::new();
     for (topic, payload) in [("state/pump-17", "{\"on\":true}"), ("state/pump-18", "x"), ("other", "y")] {

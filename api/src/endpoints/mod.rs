@@ -5,6 +5,7 @@ mod api_keys;
 mod client_object;
 mod clients;
 mod connectors;
+mod delayed;
 mod error_codes;
 mod login;
 mod metrics;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         api_keys::routes(),
         clients::routes(),
         connectors::routes(),
+        delayed::routes(),
         error_codes::routes(),
         login::routes(),
         metrics::routes(),

@@ -33,6 +33,7 @@ const IMPLEMENTATION_ERROR: u8 = 131;
 const TOPIC_NAME_INVALID: u8 = 144;
 /// EMQX answers a message that is too large with this code, which is Quota Exceeded in MQTT.
 const PACKET_TOO_LARGE: u8 = 151;
+const QUOTA_EXCEEDED: u8 = 151;
 const PAYLOAD_FORMAT_INVALID: u8 = 153;
 
 /// A message to be published.
@@ -248,6 +249,7 @@ fn undeliverable(error: &PublishError) -> Report {
         PublishError::Topic { .. } => Report::malformed(TOPIC_NAME_INVALID, "topic_name_invalid", detail),
         PublishError::TooLarge { .. } => Report::malformed(PACKET_TOO_LARGE, "packet_too_large", detail),
         PublishError::Property { .. } => Report::malformed(IMPLEMENTATION_ERROR, "property_invalid", detail),
+        PublishError::Full => Report::malformed(QUOTA_EXCEEDED, "quota_exceeded", detail),
         PublishError::Stopping => Report::refused(
             StatusCode::SERVICE_UNAVAILABLE,
             IMPLEMENTATION_ERROR,

@@ -8,9 +8,12 @@ use engine_event::{Clock, EventKind, EventTap, RuleSlot, RuleTopics, Text};
 use crate::access::{AllowAll, AnonymousOnly, Authenticator, Authorizer};
 use crate::config::BrokerConfig;
 use crate::context::{Context, Counting, Outlets, QueueLimits};
+use crate::delayed::DelayedStore;
+use crate::filters::ExclusiveOwners;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::RetainedStore;
+use crate::rewrite::Rewriter;
 use crate::routes::RouteTable;
 use crate::system::Reports;
 use crate::tap::Tap;
@@ -29,6 +32,9 @@ pub struct Broker {
     pub(crate) registry: Registry,
     pub(crate) retained: RetainedStore,
     pub(crate) timers: Timers,
+    pub(crate) delayed: DelayedStore,
+    pub(crate) exclusive: ExclusiveOwners,
+    pub(crate) rewriter: Rewriter,
     pub(crate) gauges: Gauges,
     pub(crate) reports: Reports,
     routes: RouteTable,
@@ -102,6 +108,9 @@ impl Broker {
             registry: Registry::new(),
             retained: RetainedStore::default(),
             timers: Timers::default(),
+            delayed: DelayedStore::default(),
+            exclusive: ExclusiveOwners::default(),
+            rewriter: Rewriter::new(&config.rewrite),
             gauges: Gauges::default(),
             routes: RouteTable::new(config.overlap_per_subscription),
             metrics: Metrics::new(),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use broker_codec::QoS;
+use broker_codec::{QoS, SubscriptionOptions};
 
+use crate::rewrite::TopicRewrite;
 use crate::routes::{ShareStrategy, StickyPick};
 use crate::system::SystemTopics;
 
@@ -84,6 +85,20 @@ pub struct BrokerConfig {
     pub shared_backlog: usize,
     /// What is published under `$SYS`.
     pub system: SystemTopics,
+    /// Whether `$delayed/<seconds>/<topic>` is published later. Default on; otherwise it is a topic like others.
+    pub delayed_publish: bool,
+    /// Messages that wait for their time; 0 is no limit. Default 100,000.
+    pub max_delayed_messages: usize,
+    /// Bytes of messages that wait for their time. Default 256 MiB.
+    pub max_delayed_bytes: usize,
+    /// Rules that rename topics; of several whose filters match the last one holds. Default none.
+    pub rewrite: Vec<TopicRewrite>,
+    /// Subscriptions that every client gets when it connects. Default none.
+    pub auto_subscribe: Vec<AutoSubscription>,
+    /// Whether those are made without asking whether the client may. Default off.
+    pub auto_subscribe_bypass_acl: bool,
+    /// Whether `$exclusive/<filter>` works. Default off.
+    pub exclusive_subscription: bool,
 }
 
 impl Default for BrokerConfig {
@@ -125,6 +140,13 @@ impl Default for BrokerConfig {
             shared_sticky_pick: StickyPick::default(),
             shared_backlog: 10_000,
             system: SystemTopics::default(),
+            delayed_publish: true,
+            max_delayed_messages: 100_000,
+            max_delayed_bytes: 256 * 1024 * 1024,
+            rewrite: Vec::new(),
+            auto_subscribe: Vec::new(),
+            auto_subscribe_bypass_acl: false,
+            exclusive_subscription: false,
         }
     }
 }
@@ -154,6 +176,15 @@ impl BrokerConfig {
         self.keep_alive_multiplier_permille = self.keep_alive_multiplier_permille.max(1000);
         self
     }
+}
+
+/// A subscription that every client gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoSubscription {
+    /// The filter, with `${clientid}`, `${username}`, `${host}` and `${port}` of the client.
+    pub topic: String,
+    /// QoS and the rest.
+    pub options: SubscriptionOptions,
 }
 
 /// What happens to a message for a session whose queue is full.

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use broker_codec::topic::QueueAlias;
-use broker_codec::{PropertiesRef, SubscribedFilter};
+use broker_codec::PropertiesRef;
+use engine_event::Text;
 
 use crate::broker::Broker;
 use crate::context::{ConnectionKey, Context};
+use crate::filters::Wanted;
 use crate::metrics::Metric;
 use crate::publishing::Origin;
 use crate::reason::CloseReason;
+use crate::rewrite::Renaming;
+use crate::routes::ShareGroup;
 use crate::session::{Live, PendingWill, Profile, Session, State};
 use crate::system::is_system;
 
@@ -261,25 +264,54 @@ impl Broker {
         }
     }
 
-    /// Takes one subscription, as the client wrote it, out of the routes.
-    pub(crate) fn remove_route(&self, filter: &str, session: &Session, context: &Context) {
-        match SubscribedFilter::parse(filter, QueueAlias::On) {
-            Ok(SubscribedFilter { group: Some(group), filter }) => {
+    /// Takes one subscription, as the client wrote it, out of the routes, and returns the shared group that others are
+    /// still in.
+    pub(crate) fn remove_route(
+        &self,
+        filter: &str,
+        session: &Session,
+        context: &Context,
+    ) -> Option<Arc<ShareGroup>> {
+        match Wanted::parse(filter) {
+            Some(Wanted { group: Some(group), filter, .. }) => {
                 let left = self.routes().leave_share(group, filter, session);
                 context.count(Metric::DeliveryDropped, left.dropped as u64);
+                return left.group;
             }
-            Ok(SubscribedFilter { group: None, filter }) => self.routes().unsubscribe(filter, session),
-            Err(_) => {} // it was never put in
+            Some(Wanted { filter, is_exclusive, .. }) => {
+                self.routes().unsubscribe(filter, session);
+                if is_exclusive {
+                    self.exclusive.release(filter, session.id());
+                }
+            }
+            None => {} // it was never put in
         }
+        None
     }
 
     fn publish_will(&self, session: &Session, will: PendingWill, profile: &Profile, context: &mut Context) {
-        let topic = will.publish.topic();
-        if is_system(topic) || !self.may_publish(session.client_id(), profile, &will.publish, context) {
+        let asked = will.publish.topic();
+        // of a will for later, the topic that it is for
+        let topic = self.delay_of(asked, context).flatten().map_or(asked, |delay| delay.topic);
+        if is_system(topic)
+            || !self.may_publish(session.client_id(), profile, (&will.publish, topic), context)
+        {
             tracing::debug!(client_id = %session.client_id(), topic, "will not authorized");
             return;
         }
-        self.publish_inside(will.publish, &Origin::of_client(session, profile), context);
+        let who = Renaming {
+            client_id: session.client_id().as_str().unwrap_or_default(),
+            username: profile.username.as_ref().and_then(Text::as_str),
+        };
+        let renamed = self.rewriter.publish(topic, who).and_then(|name| {
+            let delay = &asked[..asked.len() - topic.len()];
+            will.publish.with_topic(&format!("{delay}{name}")).ok()
+        });
+        let origin = Origin::of_client(session, profile);
+        let publish = renamed.unwrap_or(will.publish);
+        if let Err(reason) = self.publish_or_delay(publish, &origin, context) {
+            tracing::debug!(client_id = %session.client_id(), ?reason, "delayed will not kept");
+        }
     }
 
     /// Does what has become due: reports, wills whose delay is over, sessions that have expired.
@@ -287,6 +319,7 @@ impl Broker {
     /// To be called about every quarter of a second, by one thread.
     pub fn run_timers(&self, context: &mut Context) {
         self.report(context);
+        self.release_delayed(context);
         let now_ms = context.now_ms();
         for session in self.timers.due(now_ms) {
             let _control = session.control();

@@ -240,6 +240,7 @@ impl Broker {
         let routes = self.routes().len() as u64;
         let shared = self.routes().shared_subscriptions();
         let retained = self.retained.len() as u64;
+        let delayed = self.delayed.len();
         Stats(vec![
             ("connections.count", sessions.0),
             ("connections.max", sessions.1),
@@ -265,6 +266,8 @@ impl Broker {
             ("routes.max", routes),
             ("retained.count", retained),
             ("retained.max", retained),
+            ("delayed.count", delayed.0 as u64),
+            ("delayed.max", delayed.1 as u64),
         ])
     }
 }

@@ -82,6 +82,7 @@ metrics! {
     MessagesDelivered = "messages.delivered";
     MessagesAcked = "messages.acked";
     MessagesRetained = "messages.retained";
+    MessagesDelayed = "messages.delayed";
     MessagesDropped = "messages.dropped";
     MessagesDroppedNoSubscribers = "messages.dropped.no_subscribers";
     MessagesDroppedQuotaExceeded = "messages.dropped.quota_exceeded";

@@ -11,6 +11,7 @@ use engine_event::{
 
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::delayed::{self, Delay};
 use crate::message_events::{DroppedDelivery, MessageOrigin};
 use crate::metrics::Metric;
 use crate::properties::{self, MessageProperties};
@@ -33,6 +34,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) runs_rules: bool,
     /// The id of the message, when somebody has been told it already.
     pub(crate) message_id: Option<u128>,
+    /// When the message was accepted, Unix milliseconds, if that was not just now.
+    pub(crate) accepted_at_ms: Option<i64>,
 }
 
 impl<'a> Origin<'a> {
@@ -49,6 +52,7 @@ impl<'a> Origin<'a> {
             republished_by: None,
             runs_rules: true,
             message_id: None,
+            accepted_at_ms: None,
         }
     }
 }
@@ -83,7 +87,7 @@ impl Broker {
         let mut queued = Queued::new(publish, qos);
         queued.from = from;
         if let Some(expiry_s) = self.expiry_of(&queued.publish) {
-            queued.expires_at_ms = expires_at(context.now_ms(), expiry_s);
+            queued.expires_at_ms = expires_at(origin.accepted_at_ms.unwrap_or(context.now_ms()), expiry_s);
         }
         let mut taken = 0;
         for share in &routes.shares {
@@ -237,7 +241,7 @@ impl Broker {
         let retained = Retained {
             publish: publish.clone(),
             received_at_ms: context.now_ms(),
-            expires_at_ms: expiry_s.map_or(NEVER_MS, |expiry_s| expires_at(context.now_ms(), expiry_s)),
+            expires_at_ms: self.expires_at_ms(publish, origin.accepted_at_ms.unwrap_or(context.now_ms())),
             client_id: origin.client_id.clone(),
             publisher: origin.session,
         };
@@ -257,6 +261,32 @@ impl Broker {
         publish.message_expiry_interval().or(self.config().message_expiry_interval_s)
     }
 
+    /// When a message that was accepted at that time is no longer worth delivering.
+    pub(crate) fn expires_at_ms(&self, publish: &Publish, accepted_at_ms: i64) -> i64 {
+        self.expiry_of(publish).map_or(NEVER_MS, |expiry_s| expires_at(accepted_at_ms, expiry_s))
+    }
+
+    /// Says until when a message is to be kept and what its topic is then, if its topic asks for that.
+    pub(crate) fn delay_of<'a>(&self, topic: &'a str, context: &Context) -> Option<Option<Delay<'a>>> {
+        let asks = self.config().delayed_publish && topic.starts_with(delayed::PREFIX);
+        asks.then(|| delayed::parse(topic, context.now_ms()))
+    }
+
+    /// Publishes a message that does not come from a connection: now, or later if its topic says so.
+    pub(crate) fn publish_or_delay(
+        &self,
+        publish: Publish,
+        origin: &Origin<'_>,
+        context: &mut Context,
+    ) -> Result<usize, NotDelayed> {
+        let Some(delay) = self.delay_of(publish.topic(), context) else {
+            return Ok(self.publish_inside(publish, origin, context));
+        };
+        let delay = delay.ok_or(NotDelayed::Topic)?;
+        let later = publish.with_topic(delay.topic).map_err(|_| NotDelayed::Topic)?;
+        self.delay(later, delay.due_ms, origin, context).map(|_| 0).map_err(|_| NotDelayed::Full)
+    }
+
     /// Publishes a message that the broker itself sends for a client: a will.
     pub(crate) fn publish_inside(
         &self,
@@ -270,6 +300,15 @@ impl Broker {
         let routes = context.routes(self.routes(), publish.topic());
         self.route(publish, &routes, origin, None, context)
     }
+}
+
+/// Why a message that is for later was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotDelayed {
+    /// Its topic does not say when, or not for which topic.
+    Topic,
+    /// There are too many.
+    Full,
 }
 
 /// When a message expires. One that must be delivered at once or never has a moment to get through.
@@ -298,10 +337,15 @@ impl Publisher for Broker {
             republished_by: message.republished_by.as_ref(),
             runs_rules: !message.skip_rules,
             message_id: Some(id),
+            accepted_at_ms: None,
         };
-        let subscribers = self.publish_inside(publish, &origin, &mut context);
+        let published = self.publish_or_delay(publish, &origin, &mut context);
         self.flush(context);
-        Ok(PublishReport { id, subscribers })
+        match published {
+            Ok(subscribers) => Ok(PublishReport { id, subscribers }),
+            Err(NotDelayed::Topic) => Err(PublishError::Topic { topic: message.topic }),
+            Err(NotDelayed::Full) => Err(PublishError::Full),
+        }
     }
 }
 

@@ -163,6 +163,7 @@ impl Broker {
             republished_by: None,
             runs_rules: true,
             message_id: None,
+            accepted_at_ms: None,
         };
         if retain && self.config().retain_available {
             self.retain(&publish, &origin, context);

@@ -98,6 +98,9 @@ pub enum PublishError {
         /// Limit in bytes.
         limit: usize,
     },
+    /// Too many messages wait for their time.
+    #[error("too many delayed messages")]
+    Full,
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Stopping,

@@ -210,6 +210,7 @@ impl Connection {
             self.end(CloseReason::ProtocolError, WillFate::Discard, None, PropertiesRef::default(), context);
             return Flow::Close;
         }
+        self.auto_subscribe(context);
         if let Phase::Open(open) = &self.phase {
             Traffic::add(&open.session.traffic().received_packets, 1);
         }

@@ -9,11 +9,15 @@ use super::{Connection, Flow, Open, Phase};
 use crate::access::{Action, Decision, Requester, Verdict};
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::delayed;
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
 use crate::publishing::Origin;
 use crate::retained::Stored;
+use crate::rewrite::Renaming;
+use crate::routes::{Routes, TopicKind};
 use crate::session::{Profile, Received, Traffic};
+use crate::system::is_system;
 
 /// Why a PUBLISH goes no further.
 enum Rejection {
@@ -23,6 +27,8 @@ enum Rejection {
     Message(ReasonCode),
     /// The client may not publish it.
     Denied,
+    /// It is to be published at that time.
+    Later(Publish, i64),
     /// It was there before; its acknowledgement is sent again, or is still to come.
     Repeated,
     /// Another connection has the session: who sends the message there again must not find it published already.
@@ -38,6 +44,7 @@ impl Connection {
         let watched = context.wants(EventKind::MessageDropped).then(|| publish.clone());
         let published = match open.accept(&self.broker, publish, context) {
             Ok(publish) => self.take_in(publish, context, out),
+            Err(Rejection::Later(publish, due_ms)) => self.keep_for_later(publish, due_ms, context, out),
             Err(rejection) => Err(rejection),
         };
         match published {
@@ -64,6 +71,29 @@ impl Connection {
             _ => return, // it is not lost, or no message that the protocol knows
         };
         self.broker.tell_message_dropped(publish, &open.origin(), reason, context);
+    }
+
+    /// Takes in a message that is to be published later, and acknowledges it.
+    #[cold]
+    fn keep_for_later(
+        &mut self,
+        publish: Publish,
+        due_ms: i64,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Result<(), Rejection> {
+        let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        let (qos, packet_id) = (publish.qos(), publish.packet_id());
+        if let Some(packet_id) = packet_id {
+            open.admit(self.outlet, &self.broker, packet_id, qos, false)?;
+        }
+        if self.broker.delay(publish, due_ms, &open.origin(), context).is_err() {
+            return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
+        }
+        if let Some(packet_id) = packet_id {
+            open.acknowledge(packet_id, qos, ReasonCode::SUCCESS, context, out);
+        }
+        Ok(())
     }
 
     /// Publishes a message that passed the checks which need no lock.
@@ -155,7 +185,9 @@ impl Connection {
                 Flow::Continue
             }
             // of a lost session the connection is about to be told
-            (Rejection::Repeated, None) | (Rejection::SessionLost, _) => Flow::Continue,
+            (Rejection::Repeated, None) | (Rejection::SessionLost | Rejection::Later(..), _) => {
+                Flow::Continue
+            }
         }
     }
 }
@@ -182,31 +214,115 @@ impl Open {
         if publish.retain() && !config.retain_available {
             return Err(Rejection::Fatal(ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
         }
+        if broker.rewriter.renames_publishes() {
+            return self.accept_renamed(broker, publish, context);
+        }
         let topic = publish.topic();
         let known = self.last_routes.as_ref().filter(|routes| {
             routes.epoch == broker.routes().epoch() && routes.topic.as_bytes() == topic.as_bytes()
         });
         if known.is_none() {
-            let routes = context.routes(broker.routes(), topic);
-            if routes.levels > config.max_topic_levels {
-                return Err(self.bad_topic(&publish, "topic name has too many levels"));
-            }
-            if routes.is_system {
-                context.count(Metric::PublishAuthError, 1);
-                let topic = routes.topic.as_ref();
-                let action = Action::Publish { topic, qos: publish.qos(), retain: publish.retain() };
-                let decision = Decision { verdict: Verdict::Deny, source: "default" };
-                broker.tell_authorized(self.session.client_id(), &self.profile, action, decision, context);
-                return Err(Rejection::Denied);
+            let routes = self.find_routes(broker, &publish, context)?;
+            match routes.kind {
+                TopicKind::Plain => {}
+                TopicKind::System => return Err(self.deny(broker, &publish, context)),
+                TopicKind::Delayed if !broker.config().delayed_publish => {}
+                TopicKind::Delayed => return Err(self.accept_later(broker, &publish, context)),
             }
             self.last_routes = Some(routes);
         }
+        self.authorize(broker, &publish, publish.topic(), context)?;
+        Ok(publish)
+    }
+
+    fn find_routes(
+        &self,
+        broker: &Broker,
+        publish: &Publish,
+        context: &mut Context,
+    ) -> Result<Arc<Routes>, Rejection> {
+        let routes = context.routes(broker.routes(), publish.topic());
+        if routes.levels > broker.config().max_topic_levels {
+            return Err(self.bad_topic(publish, "topic name has too many levels"));
+        }
+        Ok(routes)
+    }
+
+    /// Asks whether the client may publish a message to a topic.
+    #[inline]
+    fn authorize(
+        &self,
+        broker: &Broker,
+        publish: &Publish,
+        topic: &str,
+        context: &Context,
+    ) -> Result<(), Rejection> {
         let is_asked = !self.allows_everything || context.wants(EventKind::ClientCheckAuthzComplete);
-        if is_asked && !broker.may_publish(self.session.client_id(), &self.profile, &publish, context) {
+        if is_asked && !broker.may_publish(self.session.client_id(), &self.profile, (publish, topic), context)
+        {
             context.count(Metric::PublishAuthError, 1);
             return Err(Rejection::Denied);
         }
+        Ok(())
+    }
+
+    /// Refuses a message to a topic of the system.
+    #[cold]
+    fn deny(&self, broker: &Broker, publish: &Publish, context: &Context) -> Rejection {
+        context.count(Metric::PublishAuthError, 1);
+        let action = Action::Publish { topic: publish.topic(), qos: publish.qos(), retain: publish.retain() };
+        let decision = Decision { verdict: Verdict::Deny, source: "default" };
+        broker.tell_authorized(self.session.client_id(), &self.profile, action, decision, context);
+        Rejection::Denied
+    }
+
+    /// Checks a message whose topic says when it is to be published.
+    #[cold]
+    fn accept_later(&mut self, broker: &Broker, publish: &Publish, context: &mut Context) -> Rejection {
+        let Some(delay) = delayed::parse(publish.topic(), context.now_ms()) else {
+            return Rejection::Message(ReasonCode::TOPIC_NAME_INVALID);
+        };
+        if is_system(delay.topic) {
+            return self.deny(broker, publish, context);
+        }
+        if let Err(denied) = self.authorize(broker, publish, delay.topic, context) {
+            return denied;
+        }
+        let renamed = broker.rewriter.publish(delay.topic, self.renaming());
+        match publish.with_topic(renamed.as_deref().unwrap_or(delay.topic)) {
+            Ok(later) => Rejection::Later(later, delay.due_ms),
+            Err(_) => Rejection::Message(ReasonCode::TOPIC_NAME_INVALID),
+        }
+    }
+
+    /// Checks a message, and gives it the topic that the rules say. The client is judged by the topic that it named.
+    #[cold]
+    fn accept_renamed(
+        &mut self,
+        broker: &Broker,
+        mut publish: Publish,
+        context: &mut Context,
+    ) -> Result<Publish, Rejection> {
+        if is_system(publish.topic()) {
+            return Err(self.deny(broker, &publish, context));
+        }
+        if broker.config().delayed_publish && publish.topic().starts_with(delayed::PREFIX) {
+            return Err(self.accept_later(broker, &publish, context));
+        }
+        self.authorize(broker, &publish, publish.topic(), context)?;
+        if let Some(renamed) = broker.rewriter.publish(publish.topic(), self.renaming()) {
+            publish = publish.with_topic(&renamed).map_err(|_| Rejection::Denied)?;
+        }
+        self.last_routes = Some(self.find_routes(broker, &publish, context)?);
         Ok(publish)
+    }
+
+    /// Says who it is whose topics are renamed.
+    pub(super) fn renaming(&self) -> Renaming<'_> {
+        Renaming {
+            client_id: self.session.client_id().as_str().unwrap_or_default(),
+            username: self.profile.username.as_ref().and_then(Text::as_str),
+        }
     }
 
     fn origin(&self) -> Origin<'_> {
@@ -275,15 +391,15 @@ impl Open {
 }
 
 impl Broker {
-    /// Asks whether a client may publish a message.
+    /// Asks whether a client may publish a message to a topic.
     pub(crate) fn may_publish(
         &self,
         client_id: &Text,
         profile: &Profile,
-        publish: &Publish,
+        (publish, topic): (&Publish, &str),
         context: &Context,
     ) -> bool {
-        let action = Action::Publish { topic: publish.topic(), qos: publish.qos(), retain: publish.retain() };
+        let action = Action::Publish { topic, qos: publish.qos(), retain: publish.retain() };
         if self.authorizer().allows_everything() || profile.identity.is_superuser {
             self.tell_authorized(client_id, profile, action, Decision::of_broker(profile, true), context);
             return true;

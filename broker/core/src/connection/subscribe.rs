@@ -1,25 +1,38 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use broker_codec::topic::{self, QueueAlias};
 use broker_codec::{
-    Packet, PropertiesRef, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribedFilter, Subscription,
-    SubscriptionOptions, UnsubAck, Unsubscribe, Version,
+    Packet, PropertiesRef, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription, SubscriptionOptions,
+    UnsubAck, Unsubscribe, Version,
 };
+use tracing::debug;
 
 use super::{Connection, Flow, Open, Phase};
 use crate::access::{Action, Decision};
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::filters::Wanted;
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
 use crate::routes::ShareRules;
 use crate::session::{Queued, SubscriptionRecord};
 use crate::system::is_system;
 
+/// Whether somebody is asked if a client may subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// The access rules.
+    Access,
+    /// It may.
+    Nobody,
+}
+
 /// A filter that was subscribed to.
 struct Granted {
+    /// What it is called here, as the client wrote it or renamed.
+    filter: Box<str>,
     options: SubscriptionOptions,
     /// Whether the session had no such subscription before.
     is_new: bool,
@@ -43,10 +56,10 @@ impl Connection {
         let mut granted = Vec::with_capacity(subscribe.subscriptions.len());
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         for subscription in &subscribe.subscriptions {
-            match open.grant(&self.broker, subscription, identifier, context) {
+            match open.grant(&self.broker, subscription, identifier, Asking::Access, context) {
                 Ok(done) => {
                     reasons.push(ReasonCode::granted(done.options.qos));
-                    granted.push((subscription.filter.as_str(), done));
+                    granted.push(done);
                 }
                 Err(code) => {
                     context.count(Metric::SubscribeError, 1);
@@ -58,14 +71,42 @@ impl Connection {
             SubAck { packet_id: subscribe.packet_id, properties: broker_codec::Properties::new(), reasons };
         context.count(Metric::SubAckSent, 1);
         self.send(&Packet::SubAck(suback), context, out);
-        for (filter, done) in &granted {
-            open.queue_retained(&self.broker, filter, done, identifier, context);
+        for done in &granted {
+            open.queue_retained(&self.broker, done, identifier, context);
         }
         let properties = subscribe.properties.as_ref();
-        for (filter, done) in granted {
-            open.tell_subscribed(&self.broker, filter, &done, properties, context);
+        for done in granted {
+            open.tell_subscribed(&self.broker, &done, properties, context);
         }
         Flow::Continue
+    }
+
+    /// Makes the subscriptions that every client gets, as if it had asked for them.
+    pub(super) fn auto_subscribe(&self, context: &mut Context) {
+        let config = self.broker.config();
+        let Phase::Open(open) = &self.phase else { return };
+        if config.auto_subscribe.is_empty() {
+            return;
+        }
+        let _control = open.session.control();
+        if open.session.state_for(self.outlet).is_none() {
+            return;
+        }
+        let asking = if config.auto_subscribe_bypass_acl { Asking::Nobody } else { Asking::Access };
+        for auto in &config.auto_subscribe {
+            let Some(filter) = open.fill_in(&auto.topic) else { continue };
+            let subscription = Subscription { filter, options: auto.options };
+            match open.grant(&self.broker, &subscription, None, asking, context) {
+                Ok(done) => {
+                    open.queue_retained(&self.broker, &done, None, context);
+                    open.tell_subscribed(&self.broker, &done, PropertiesRef::default(), context);
+                }
+                Err(code) => {
+                    let client_id = open.session.client_id();
+                    debug!(%client_id, filter = subscription.filter, %code, "not subscribed by itself");
+                }
+            }
+        }
     }
 
     pub(super) fn unsubscribe(
@@ -82,16 +123,21 @@ impl Connection {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let Some(mut state) = session.state_for(self.outlet) else { return Flow::Continue };
-            let record = state.subscriptions.remove(filter.as_str());
+            let filter = open.renamed(&self.broker, filter);
+            let record = state.subscriptions.remove(&*filter);
             drop(state);
             reasons.push(match record {
                 Some(record) => {
                     self.broker.gauges.subscriptions.fall(1);
-                    self.broker.remove_route(filter, &session, context);
-                    removed.push((filter.as_str(), record));
+                    if let Some(group) = self.broker.remove_route(&filter, &session, context) {
+                        // what the client was not sent yet is for those who stay
+                        let waiting = session.state().take_shared(&group);
+                        waiting.into_iter().for_each(|queued| self.broker.dispatch_again(queued, context));
+                    }
+                    removed.push((filter, record));
                     ReasonCode::SUCCESS
                 }
-                None if SubscribedFilter::parse(filter, QueueAlias::On).is_err() => {
+                None if Wanted::parse(&filter).is_none() => {
                     context.count(Metric::UnsubscribeError, 1);
                     ReasonCode::TOPIC_FILTER_INVALID
                 }
@@ -111,12 +157,12 @@ impl Connection {
             self.broker.tell_unsubscribed(
                 client_id,
                 &open.profile,
-                filter,
+                &filter,
                 record.options,
                 properties,
                 now_ms,
             );
-            self.broker.tell_system_unsubscribed(client_id, &open.profile, filter, context);
+            self.broker.tell_system_unsubscribed(client_id, &open.profile, &filter, context);
         }
         Flow::Continue
     }
@@ -126,11 +172,11 @@ impl Open {
     fn tell_subscribed(
         &self,
         broker: &Broker,
-        filter: &str,
         granted: &Granted,
         properties: PropertiesRef<'_>,
         context: &mut Context,
     ) {
+        let filter = &granted.filter;
         let client_id = self.session.client_id();
         let now_ms = context.now_ms();
         broker.tell_subscribed(client_id, &self.profile, filter, granted.options, properties, now_ms);
@@ -144,13 +190,13 @@ impl Open {
         broker: &Broker,
         subscription: &Subscription,
         identifier: Option<u32>,
+        asking: Asking,
         context: &mut Context,
     ) -> Result<Granted, ReasonCode> {
-        let filter = &subscription.filter;
-        let parsed = broker.check_filter(filter)?;
+        let parsed = broker.check_filter(&subscription.filter)?;
         let config = broker.config();
         let action = Action::Subscribe { filter: parsed.filter, qos: subscription.options.qos };
-        let judged_here = if self.profile.identity.is_superuser {
+        let judged_here = if asking == Asking::Nobody || self.profile.identity.is_superuser {
             Some(true)
         } else if self.allows_everything {
             Some(!is_system(parsed.filter) || self.profile.remote.ip().to_canonical().is_loopback())
@@ -169,16 +215,25 @@ impl Open {
             context.count(Metric::SubscribeAuthError, 1);
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
+        let filter = self.renamed(broker, &subscription.filter);
+        let parsed = broker.check_filter(&filter)?;
         let mut options = subscription.options;
         options.qos = options.qos.min(config.max_qos);
         if self.profile.bridge {
             options.retain_as_published = true;
         }
         let spares_own = self.profile.bridge || config.ignore_loop_deliver;
-        if spares_own && self.profile.version() != Version::V5 && !parsed.is_shared() {
+        if spares_own && self.profile.version() != Version::V5 && parsed.group.is_none() {
             options.no_local = true;
         }
-        let (is_new, incarnation) = self.record(filter, options, identifier, config.max_subscriptions)?;
+        if parsed.is_exclusive && !broker.exclusive.claim(parsed.filter, self.session.id()) {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let recorded = self.record(&filter, options, identifier, config.max_subscriptions);
+        if parsed.is_exclusive && recorded.is_err() {
+            broker.exclusive.release(parsed.filter, self.session.id());
+        }
+        let (is_new, incarnation) = recorded?;
         if is_new {
             broker.gauges.subscriptions.rise();
         }
@@ -191,7 +246,29 @@ impl Open {
             }
             None => routes.subscribe(parsed.filter, &self.session, incarnation, options, identifier),
         }
-        Ok(Granted { options, is_new })
+        Ok(Granted { filter: filter.into(), options, is_new })
+    }
+
+    /// Returns the name that a filter has here: that of the client, or what the rules make of it.
+    fn renamed<'a>(&self, broker: &Broker, text: &'a str) -> Cow<'a, str> {
+        let renamed = Wanted::parse(text).and_then(|wanted| {
+            let filter = broker.rewriter.subscribe(wanted.filter, self.renaming())?;
+            Some(Cow::Owned(format!("{}{filter}", wanted.prefix)))
+        });
+        renamed.unwrap_or(Cow::Borrowed(text))
+    }
+
+    /// Fills the client into a filter; none when there is no user name and it is asked for.
+    fn fill_in(&self, topic: &str) -> Option<String> {
+        let who = self.renaming();
+        let mut filter = topic.to_owned();
+        if filter.contains("${username}") {
+            filter = filter.replace("${username}", who.username?);
+        }
+        let remote = self.profile.remote;
+        filter = filter.replace("${host}", &remote.ip().to_string());
+        filter = filter.replace("${port}", &remote.port().to_string());
+        Some(filter.replace("${clientid}", who.client_id))
     }
 
     fn record(
@@ -221,7 +298,6 @@ impl Open {
     fn queue_retained(
         &self,
         broker: &Broker,
-        filter: &str,
         granted: &Granted,
         identifier: Option<u32>,
         context: &mut Context,
@@ -231,10 +307,10 @@ impl Open {
             RetainHandling::SendIfNew => granted.is_new,
             RetainHandling::DoNotSend => false,
         };
-        let shared = SubscribedFilter::parse(filter, QueueAlias::On).is_ok_and(|parsed| parsed.is_shared());
-        if !wanted || shared {
+        let Some(Wanted { group: None, filter, .. }) = Wanted::parse(&granted.filter).filter(|_| wanted)
+        else {
             return;
-        }
+        };
         let extras = identifier.map(|identifier| {
             Arc::new(crate::routes::Extras { identifiers: Box::new([identifier]), share: None })
         });
@@ -271,24 +347,5 @@ impl Open {
         if context.has_drops() {
             broker.tell_drops(&self.session, context);
         }
-    }
-}
-
-impl Broker {
-    /// Checks what a client wants to subscribe to.
-    fn check_filter<'a>(&self, filter: &'a str) -> Result<SubscribedFilter<'a>, ReasonCode> {
-        let config = self.config();
-        let parsed =
-            SubscribedFilter::parse(filter, QueueAlias::On).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
-        if topic::level_count(parsed.filter) > config.max_topic_levels {
-            return Err(ReasonCode::TOPIC_FILTER_INVALID);
-        }
-        if parsed.is_shared() && !config.shared_subscription {
-            return Err(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-        }
-        if topic::has_wildcards(parsed.filter) && !config.wildcard_subscription {
-            return Err(ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED);
-        }
-        Ok(parsed)
     }
 }

@@ -8,4 +8,4 @@ mod trie;
 pub(crate) use share::{ShareGroup, ShareRules, granted, group_of};
 pub(crate) use strategy::stable_hash;
 pub use strategy::{ShareStrategy, StickyPick};
-pub(crate) use table::{Extras, Own, RouteTable, Routes, Target};
+pub(crate) use table::{Extras, Own, RouteTable, Routes, Target, TopicKind};

@@ -63,6 +63,8 @@ pub(crate) struct Left {
     pub(crate) is_empty: bool,
     /// Messages that waited for a member of the group, which has none any more.
     pub(crate) dropped: usize,
+    /// The group, if it lives on.
+    pub(crate) group: Option<Arc<ShareGroup>>,
 }
 
 /// Members looked at for the one with the fewest messages: of a larger group, the next ones in turn.
@@ -130,14 +132,15 @@ impl ShareGroup {
     }
 
     /// Takes a member out.
-    pub(crate) fn leave(&self, session: &Session) -> Left {
+    pub(crate) fn leave(self: &Arc<Self>, session: &Session) -> Left {
         let mut members = self.members.lock();
         let before = members.list.len();
         members.list.retain(|member| member.session.id() != session.id());
         let is_empty = members.list.is_empty();
         let dropped = if is_empty { std::mem::take(&mut members.backlog).len() } else { 0 };
         members.backlog_bytes *= usize::from(!is_empty);
-        Left { was_member: members.list.len() < before, is_empty, dropped }
+        let was_member = members.list.len() < before;
+        Left { was_member, is_empty, dropped, group: (!is_empty).then(|| Arc::clone(self)) }
     }
 
     /// Hands a message to one member: as the strategy says among those that can take it at once, else among those that
@@ -145,7 +148,8 @@ impl ShareGroup {
     /// nobody takes it.
     pub(crate) fn dispatch(self: &Arc<Self>, queued: Queued, context: &mut Context) -> Result<(), Queued> {
         let mut members = self.members.lock();
-        if !members.backlog.is_empty() {
+        // behind older ones, except what cannot wait
+        if !members.backlog.is_empty() && queued.publish.qos() > QoS::AtMostOnce {
             return members.keep(queued, &self.rules, context);
         }
         let Err(queued) = members.hand_over(queued, &self.rules, context) else { return Ok(()) };

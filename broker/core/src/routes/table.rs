@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::share::{Left, ShareGroup, ShareRules};
 use super::trie::Trie;
 use crate::broker::Gauge;
+use crate::delayed;
 use crate::session::Session;
 use crate::system::is_system;
 
@@ -55,13 +56,33 @@ pub(crate) struct Routes {
     pub(crate) topic: Box<str>,
     pub(crate) epoch: u64,
     pub(crate) levels: usize,
-    /// Clients may not publish there.
-    pub(crate) is_system: bool,
+    pub(crate) kind: TopicKind,
     pub(crate) targets: Box<[Target]>,
     pub(crate) shares: Box<[Arc<ShareGroup>]>,
     pub(crate) rules: Box<[RuleSlot]>,
     /// How many milliseconds rules may hold acknowledgements back; none when no rule does.
     pub(crate) holds_acks_ms: Option<u32>,
+}
+
+/// What it means to publish to a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TopicKind {
+    /// Just that.
+    Plain,
+    /// Clients may not.
+    System,
+    /// It is for later, where that is on.
+    Delayed,
+}
+
+impl TopicKind {
+    fn of(topic: &str) -> Self {
+        match topic {
+            topic if topic.starts_with(delayed::PREFIX) => Self::Delayed,
+            topic if is_system(topic) => Self::System,
+            _ => Self::Plain,
+        }
+    }
 }
 
 /// One session that gets a message.
@@ -273,7 +294,7 @@ impl RouteTable {
             topic: topic.into(),
             epoch: self.epoch(),
             levels: broker_codec::topic::level_count(topic),
-            is_system: is_system(topic),
+            kind: TopicKind::of(topic),
             targets,
             shares: shares.into(),
             rules: rules.into(),

@@ -264,6 +264,22 @@ impl State {
         }
     }
 
+    /// Takes out the messages that wait and came through a shared group.
+    pub(crate) fn take_shared(&mut self, group: &Arc<ShareGroup>) -> Vec<Queued> {
+        let came_through = |queued: &Queued| {
+            let share = queued.extras.as_ref().and_then(|extras| extras.share.as_ref());
+            share.is_some_and(|share| share.as_ptr() == Arc::as_ptr(group))
+        };
+        if !self.queue.iter().any(came_through) {
+            return Vec::new();
+        }
+        let (taken, kept): (Vec<Queued>, Vec<Queued>) =
+            std::mem::take(&mut self.queue).into_iter().partition(came_through);
+        self.queue = kept.into();
+        self.queue_bytes = self.queue.iter().map(|queued| queued.publish.frame_len()).sum();
+        taken
+    }
+
     /// Drops the QoS 0 messages that wait.
     pub(crate) fn forget_qos0(&mut self) {
         let kept = |queued: &Queued| queued.qos != QoS::AtMostOnce;

@@ -6,12 +6,15 @@
 mod alias;
 mod anything;
 mod connect;
+mod delayed;
 mod delivery;
 mod events;
 mod publish;
+mod renamed;
 mod retained;
 mod session;
 mod share;
+mod subscriptions;
 mod support;
 mod system;
 mod will;

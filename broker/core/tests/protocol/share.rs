@@ -411,3 +411,49 @@ fn a_member_that_takes_only_small_packets_is_passed_over() {
     }
     assert_eq!(large.read(&mut bench).len(), 4);
 }
+
+#[test]
+fn what_a_member_was_not_sent_before_it_unsubscribes_goes_to_others() {
+    let mut bench = Bench::with(BrokerConfig { max_inflight: 1, ..BrokerConfig::default() });
+    let mut leaver = bench.client("leaver");
+    leaver.subscribe(&mut bench, "$share/g/t", QoS::AtLeastOnce);
+    leaver.subscribe(&mut bench, "own", QoS::AtLeastOnce);
+    let mut publisher = bench.client("p");
+    for number in 1..=3 {
+        publisher.publish(&mut bench, "t", &number.to_string(), QoS::AtLeastOnce, number);
+        publisher.publish(&mut bench, "own", "own", QoS::AtLeastOnce, 10 + number);
+    }
+    assert_eq!(leaver.read_payloads(&mut bench), ["1"]);
+    let mut stays = bench.client("stays");
+    stays.subscribe(&mut bench, "$share/g/t", QoS::AtMostOnce);
+    assert_eq!(leaver.unsubscribe(&mut bench, "$share/g/t"), ReasonCode::SUCCESS);
+    assert_eq!(stays.read_payloads(&mut bench), ["2", "3"]);
+    for number in 1..=4 {
+        leaver.acknowledge(&mut bench, if number % 2 == 1 { 1 } else { 2 });
+        leaver.read(&mut bench);
+        leaver.acknowledge(&mut bench, 1);
+    }
+    assert_eq!(bench.broker.client("leaver").expect("there").queue_len, 0);
+}
+
+#[test]
+fn what_cannot_wait_goes_to_whoever_has_room() {
+    let config = BrokerConfig { max_inflight: 1, max_queue_len: 2, ..BrokerConfig::default() };
+    let mut bench = Bench::with(config);
+    let [mut member] = members(&mut bench, QoS::AtLeastOnce);
+    let mut publisher = bench.client("p");
+    for number in 1..=4 {
+        publisher.publish(&mut bench, "t", &number.to_string(), QoS::AtLeastOnce, number);
+        member.read(&mut bench);
+    }
+    member.acknowledge(&mut bench, 1);
+    assert_eq!(member.read_payloads(&mut bench), ["2"]);
+    publisher.publish(&mut bench, "t", "now", QoS::AtMostOnce, 0);
+    let mut got = Vec::new();
+    for turn in 0..4 {
+        got.extend(member.read_payloads(&mut bench));
+        member.acknowledge(&mut bench, 1 + turn % 2);
+        member.acknowledge(&mut bench, 1);
+    }
+    assert_eq!(got, ["3", "now", "4"]);
+}
