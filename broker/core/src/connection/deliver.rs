@@ -43,7 +43,9 @@ impl Connection {
         let mut sent = Sent { aliases: open.sent_aliases.take(), ..Sent::default() };
         let more = open.resend(&mut state, window, room, &mut sent, context, out)
             || open.send_waiting(&mut state, window, room, &mut sent, context, out);
-        let starving = std::mem::take(&mut state.starving);
+        // who has not sent its own yet has no room for what waits with a group
+        let has_room = state.waiting_len() < usize::from(window);
+        let starving = if has_room { std::mem::take(&mut state.starving) } else { Vec::new() };
         if let Some(live) = &mut state.live {
             live.scheduled = more;
         }
