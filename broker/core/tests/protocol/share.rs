@@ -6,6 +6,7 @@ use broker_codec::{
     Ack, Connect, Packet, Properties, Property, QoS, ReasonCode, SubscriptionOptions, Version,
 };
 use broker_core::{BrokerConfig, QueueOverflow, ShareStrategy, StickyPick};
+use proptest::prelude::*;
 
 use crate::support::{Bench, Client, connect, id, message, resume, with_expiry};
 
@@ -456,4 +457,126 @@ fn what_cannot_wait_goes_to_whoever_has_room() {
         member.acknowledge(&mut bench, 1);
     }
     assert_eq!(got, ["3", "now", "4"]);
+}
+
+/// What may happen to a group of four.
+#[derive(Debug, Clone)]
+enum Step {
+    Publish,
+    /// A member takes what it gets, and acknowledges it or not.
+    Read(usize, bool),
+    Subscribe(usize),
+    Unsubscribe(usize),
+    Vanish(usize),
+    Connect(usize),
+    Kick(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..4_usize;
+    prop_oneof![
+        8 => Just(Step::Publish),
+        4 => (who.clone(), any::<bool>()).prop_map(|(who, acks)| Step::Read(who, acks)),
+        2 => who.clone().prop_map(Step::Subscribe),
+        1 => who.clone().prop_map(Step::Unsubscribe),
+        1 => who.clone().prop_map(Step::Vanish),
+        2 => who.clone().prop_map(Step::Connect),
+        1 => who.prop_map(Step::Kick),
+    ]
+}
+
+/// Takes what a client gets now, acknowledges it if it does so, and notes what it has acknowledged.
+fn take(bench: &mut Bench, client: &mut Client, acks: bool, done: &mut Vec<u16>) {
+    loop {
+        let messages = client.read_messages(bench);
+        if messages.is_empty() {
+            return;
+        }
+        for publish in messages.iter().filter(|_| acks) {
+            let payload = String::from_utf8(publish.payload_slice().to_vec()).expect("digits");
+            done.push(payload.parse().expect("digits"));
+            client.acknowledge(bench, publish.packet_id().expect("QoS 1").get());
+        }
+        if !acks {
+            return;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn every_message_is_acknowledged_or_counted(
+        steps in proptest::collection::vec(step(), 0..80),
+        strategy in 0..8_usize,
+        shared_offline_always in any::<bool>(),
+    ) {
+        use ShareStrategy::*;
+        let all = [Random, RoundRobin, RoundRobinPerGroup, Sticky, Local, HashClientId, HashTopic, LeastInflight];
+        let mut bench = Bench::with(BrokerConfig {
+            shared_strategy: all[strategy],
+            shared_offline_always,
+            shared_backlog: 5,
+            max_inflight: 2,
+            max_queue_len: 3,
+            ..BrokerConfig::default()
+        });
+        let mut publisher = bench.client("p");
+        let mut members: [Option<Client>; 4] = [None, None, None, None];
+        let mut published: u16 = 0;
+        let mut done = Vec::new();
+        for step in steps {
+            match step {
+                Step::Publish => {
+                    published += 1;
+                    publisher.publish(&mut bench, "t", &published.to_string(), QoS::AtLeastOnce, published);
+                    publisher.read(&mut bench);
+                }
+                Step::Read(who, acks) => {
+                    if let Some(member) = &mut members[who] {
+                        take(&mut bench, member, acks, &mut done);
+                    }
+                }
+                Step::Subscribe(who) => {
+                    if let Some(member) = &mut members[who] {
+                        member.subscribe(&mut bench, "$share/g/t", QoS::AtLeastOnce);
+                    }
+                }
+                Step::Unsubscribe(who) => {
+                    if let Some(member) = &mut members[who] {
+                        member.unsubscribe(&mut bench, "$share/g/t");
+                    }
+                }
+                Step::Vanish(who) => {
+                    if let Some(member) = members[who].take() {
+                        member.vanish(&mut bench);
+                    }
+                }
+                Step::Connect(who) if members[who].is_none() => {
+                    members[who] = Some(bench.connect(resume(&format!("m{who}"))).0);
+                }
+                Step::Connect(_) => {}
+                Step::Kick(who) => {
+                    bench.broker.kick(&format!("m{who}"));
+                    members[who] = None;
+                }
+            }
+        }
+        // somebody takes all that is left
+        let mut last = bench.client("last");
+        last.subscribe(&mut bench, "$share/g/t", QoS::AtLeastOnce);
+        take(&mut bench, &mut last, true, &mut done);
+        for who in 0..4 {
+            bench.broker.kick(&format!("m{who}"));
+            take(&mut bench, &mut last, true, &mut done);
+        }
+        let count = done.len();
+        done.sort_unstable();
+        done.dedup();
+        prop_assert_eq!(done.len(), count, "a message was acknowledged twice");
+        let metrics = bench.broker.metrics();
+        let dropped = metrics.get(broker_core::Metric::DeliveryDropped)
+            + metrics.get(broker_core::Metric::MessagesDroppedNoSubscribers);
+        prop_assert_eq!(count as u64 + dropped, u64::from(published));
+    }
 }
