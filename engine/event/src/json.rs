@@ -7,7 +7,7 @@ use num_bigint::BigInt;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Map, Text, Value};
+use crate::{Declined, JsonScan, Map, Text, Value};
 
 /// Why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,21 @@ pub struct JsonOptions {
 /// # Errors
 /// When the text is empty, is not UTF-8, is not JSON, or nests deeper than 128 levels.
 pub fn decode_json(text: &[u8]) -> Result<Value, JsonError> {
+    match scan(text) {
+        Ok(value) => Ok(value),
+        Err(Declined) => decode_slowly(text),
+    }
+}
+
+fn scan(text: &[u8]) -> Result<Value, Declined> {
+    let mut scan = JsonScan::new(text).ok_or(Declined)?;
+    let value = scan.value()?;
+    scan.end()?;
+    Ok(value)
+}
+
+/// Decides about what a scan declines.
+fn decode_slowly(text: &[u8]) -> Result<Value, JsonError> {
     let mut exact = true;
     let value = decode_seeded(text, DecodeValue { exact: &mut exact })?;
     if exact { Ok(value) } else { decode_exact(text) }
@@ -58,18 +73,10 @@ fn to_error(error: serde_json::Error) -> JsonError {
 
 /// Builds values in one pass, inside a reader of `serde_json`.
 ///
-/// Integers beyond 64 bits reach a visitor as doubles; then the flag is cleared and the caller reads the text again
-/// with [`decode_json`], which keeps all digits.
-#[derive(Debug)]
-pub struct DecodeValue<'a> {
+/// Integers beyond 64 bits reach a visitor as doubles; then the flag is cleared and the text is read again, with all
+/// digits.
+struct DecodeValue<'a> {
     exact: &'a mut bool,
-}
-
-impl<'a> DecodeValue<'a> {
-    /// Makes a seed that clears `exact` when a number lost digits.
-    pub fn new(exact: &'a mut bool) -> Self {
-        Self { exact }
-    }
 }
 
 impl<'de> DeserializeSeed<'de> for DecodeValue<'_> {
@@ -343,6 +350,29 @@ mod tests {
         fn written_json_reads_back_to_the_same_value(value in any_value()) {
             let text = encode_json(&value, JsonOptions::default());
             prop_assert_eq!(decode_json(&text).unwrap(), value);
+        }
+
+        #[test]
+        fn what_a_scan_reads_the_decoder_reads_the_same_way(
+            value in any_value(),
+            cuts in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}\",:\\\\0-9eE.+tfn \\-]{0,3}"), 0..3),
+        ) {
+            let mut text = encode_json(&value, JsonOptions::default());
+            for (at, put) in cuts {
+                let at = at.index(text.len());
+                text.splice(at..=at, put.bytes());
+                if text.is_empty() {
+                    break;
+                }
+            }
+            if let Ok(read) = scan(&text) {
+                prop_assert_eq!(decode_slowly(&text), Ok(read), "{}", String::from_utf8_lossy(&text));
+            }
+            if let Some(mut scan) = JsonScan::new(&text)
+                && scan.skip().is_ok() && scan.end().is_ok()
+            {
+                prop_assert!(decode_slowly(&text).is_ok(), "{}", String::from_utf8_lossy(&text));
+            }
         }
 
         #[test]

@@ -15,6 +15,8 @@ mod event;
 mod event_table;
 mod json;
 mod kinds;
+mod map;
+mod scan;
 mod seams;
 mod template;
 mod text;
@@ -25,14 +27,14 @@ mod value;
 pub use completion::{Completion, Settled};
 pub use event::{Event, PublishEvent, PublishProperties};
 pub use event_table::EVENTS;
-pub use json::{
-    DecodeValue, JsonError, JsonOptions, UndefinedAs, decode_json, encode_json, encode_json_into,
-};
+pub use json::{JsonError, JsonOptions, UndefinedAs, decode_json, encode_json, encode_json_into};
 pub use kinds::{Column, ColumnDef, ColumnType, EventDef, EventKind, Interest};
+pub use map::{Map, Row};
+pub use scan::{Declined, JsonScan};
 pub use seams::{
     Clock, EventTap, ManualClock, NewMessage, PublishError, PublishReport, Publisher, RuleSlot, RuleTopics,
 };
 pub use template::{Missing, Segment, Template, TemplateError, lookup};
 pub use text::Text;
 pub use text_form::{decimal_text, float_text, write_text_form};
-pub use value::{Map, Row, Value};
+pub use value::Value;

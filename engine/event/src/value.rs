@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use num_bigint::BigInt;
 use num_traits::ToPrimitive;
 
-use crate::Text;
+use crate::{Map, Text};
 
 /// A value of the rule language.
 ///
@@ -149,119 +148,5 @@ value_from! {
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Undefined, Into::into)
-    }
-}
-
-type Entries = IndexMap<Text, Value, foldhash::fast::RandomState>;
-
-/// A map from text to value that keeps the order of insertion.
-///
-/// Shared on clone, copied on the first write after that.
-#[derive(Clone, Debug, Default)]
-pub struct Map(Arc<Entries>);
-
-/// One result of a rule: what actions and templates see.
-pub type Row = Map;
-
-impl Map {
-    /// Makes an empty map.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Makes an empty map with room for `entries`.
-    pub fn with_capacity(entries: usize) -> Self {
-        Self(Arc::new(Entries::with_capacity_and_hasher(entries, Default::default())))
-    }
-
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Tells whether the map has no entries.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Returns the value of `key`.
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&Value> {
-        self.0.get(key.as_ref())
-    }
-
-    /// Tells whether `key` is there, be it with an undefined value.
-    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> bool {
-        self.0.contains_key(key.as_ref())
-    }
-
-    /// Returns the value of `key` for changing it in place.
-    pub fn get_mut(&mut self, key: impl AsRef<[u8]>) -> Option<&mut Value> {
-        Arc::make_mut(&mut self.0).get_mut(key.as_ref())
-    }
-
-    /// Sets `key`. A key that was there keeps its place in the order.
-    pub fn insert(&mut self, key: impl Into<Text>, value: impl Into<Value>) -> Option<Value> {
-        Arc::make_mut(&mut self.0).insert(key.into(), value.into())
-    }
-
-    /// Removes `key`, keeping the order of the others.
-    pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Option<Value> {
-        Arc::make_mut(&mut self.0).shift_remove(key.as_ref())
-    }
-
-    /// Returns the entry of `key`, made undefined when it was missing.
-    pub fn entry(&mut self, key: impl Into<Text>) -> &mut Value {
-        Arc::make_mut(&mut self.0).entry(key.into()).or_default()
-    }
-
-    /// Entries in order.
-    pub fn iter(&self) -> indexmap::map::Iter<'_, Text, Value> {
-        self.0.iter()
-    }
-
-    /// Keys in order.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = &Text> {
-        self.0.keys()
-    }
-
-    /// Values in order.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = &Value> {
-        self.0.values()
-    }
-
-    /// Estimated size in memory, in bytes.
-    pub fn size_bytes(&self) -> usize {
-        let entries: usize = self.0.iter().map(|(key, value)| key.len() + 48 + value.size_bytes()).sum();
-        64 + entries
-    }
-}
-
-impl PartialEq for Map {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl<K: Into<Text>, V: Into<Value>> FromIterator<(K, V)> for Map {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        Self(Arc::new(entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect()))
-    }
-}
-
-impl<'a> IntoIterator for &'a Map {
-    type Item = (&'a Text, &'a Value);
-    type IntoIter = indexmap::map::Iter<'a, Text, Value>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
-    }
-}
-
-impl IntoIterator for Map {
-    type Item = (Text, Value);
-    type IntoIter = indexmap::map::IntoIter<Text, Value>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        Arc::unwrap_or_clone(self.0).into_iter()
     }
 }

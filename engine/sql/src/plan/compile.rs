@@ -3,12 +3,15 @@
 use engine_event::Text;
 use indexmap::IndexSet;
 
-use crate::projection::PayloadPath;
+use crate::projection::{ElementPaths, PayloadPath};
 use crate::syntax::{self, Body, ExprKind, FieldKind, Index, Rule, Step};
 use crate::{Part, Problem};
 
 use super::expression::is_infallible;
-use super::ir::{Expr, Field, FieldList, FixedRow, FixedValue, Layout, Origin, Program, TargetStep};
+use super::ir::{
+    Candidate, Expr, Field, FieldList, FixedRow, FixedValue, Layout, Lookup, Origin, Program, Steps,
+    TargetStep,
+};
 use super::layout::{Known, Names, fixed, is_known, item_name, target};
 use super::lookup::Scope;
 
@@ -21,7 +24,14 @@ pub(super) struct Compiled {
 
 /// Compiles a rule. Every rule that can be read can be compiled.
 pub(super) fn compile(sql: &str, rule: &Rule) -> Compiled {
-    let mut compiler = Compiler { sql, payload_paths: IndexSet::new(), registers: 0, warnings: Vec::new() };
+    let mut compiler = Compiler {
+        sql,
+        payload_paths: IndexSet::new(),
+        element_paths: IndexSet::new(),
+        reads_whole_elements: false,
+        registers: 0,
+        warnings: Vec::new(),
+    };
     let program = match &rule.body {
         Body::Select(fields) => compiler.select(fields, rule.condition.as_ref()),
         Body::Foreach { fields, each, incase } => {
@@ -40,6 +50,10 @@ pub(super) fn compile(sql: &str, rule: &Rule) -> Compiled {
 pub(super) struct Compiler<'a> {
     pub(super) sql: &'a str,
     payload_paths: IndexSet<PayloadPath>,
+    /// Paths below the element of FOREACH.
+    pub(super) element_paths: IndexSet<PayloadPath>,
+    /// An element of FOREACH is read as a whole, or at a place that is looked up.
+    pub(super) reads_whole_elements: bool,
     registers: usize,
     pub(super) warnings: Vec<Problem>,
 }
@@ -71,7 +85,49 @@ impl Compiler<'_> {
         let scope = Scope { item: Some(&item), ..scope };
         let incase = incase.map(|incase| self.expression(incase, scope));
         let each = each.map(|each| self.fields("DO", each, scope).0);
-        Program::Foreach { fields, item, condition, each, incase }
+        let elements = self.elements(&fields, condition.as_ref(), each.as_ref(), incase.as_ref());
+        Program::Foreach { fields, item, condition, each, incase, elements }
+    }
+
+    /// What is read of the elements. When the array is one of the payload and nothing else reads it, it is never built.
+    fn elements(
+        &self,
+        fields: &FieldList,
+        condition: Option<&Expr>,
+        each: Option<&FieldList>,
+        incase: Option<&Expr>,
+    ) -> ElementPaths {
+        let slot = self.element_slot(fields, condition, each, incase);
+        ElementPaths::new(slot, self.element_paths.iter().cloned().collect())
+    }
+
+    fn element_slot(
+        &self,
+        fields: &FieldList,
+        condition: Option<&Expr>,
+        each: Option<&FieldList>,
+        incase: Option<&Expr>,
+    ) -> Option<u16> {
+        let each = &each?.fields;
+        if self.reads_whole_elements || each.iter().any(|field| field.value.is_none()) {
+            return None;
+        }
+        let (last, before) = fields.fields.split_last().expect("a list has a field");
+        let slot = match (&fields.layout, &last.value) {
+            (Layout::Fixed(_), Some(Expr::Lookup(lookup))) => lookup.only_slot()?,
+            _ => return None,
+        };
+        let mut read_elsewhere = self.has_slots_below(slot);
+        let mut look = |origin: &Origin| read_elsewhere |= origin.reads(slot, last.register);
+        let values = before.iter().chain(each).filter_map(|field| field.value.as_ref());
+        values.chain(condition).chain(incase).for_each(|expr| expr.each_origin(&mut look));
+        (!read_elsewhere).then_some(slot)
+    }
+
+    /// Tells whether something below the path of a slot has a slot.
+    fn has_slots_below(&self, slot: u16) -> bool {
+        let path = &self.payload_paths[usize::from(slot)];
+        self.payload_paths.iter().any(|other| other.len() > path.len() && other.starts_with(path))
     }
 
     /// Compiles a list of fields. `scope` is what lies below the row so far.
@@ -126,8 +182,43 @@ impl Compiler<'_> {
 
     /// The slot of a payload path.
     pub(super) fn payload_slot(&mut self, path: PayloadPath) -> u16 {
-        let (slot, _) = self.payload_paths.insert_full(path);
-        u16::try_from(slot).expect("the text of a rule is too short for that many paths")
+        slot_number(self.payload_paths.insert_full(path).0)
+    }
+}
+
+pub(super) fn slot_number(slot: usize) -> u16 {
+    u16::try_from(slot).expect("the text of a rule is too short for that many paths")
+}
+
+impl Lookup {
+    /// The slot that is the one place where the path may lead.
+    pub(super) fn only_slot(&self) -> Option<u16> {
+        match self.candidates.as_slice() {
+            [Candidate { origin: Origin::Slot(slot), steps: Steps::Known(steps), .. }]
+                if steps.is_empty() =>
+            {
+                Some(*slot)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Origin {
+    /// Tells whether it reads the slot or the register.
+    fn reads(&self, slot: u16, register: usize) -> bool {
+        fn holds(entries: &[(Text, FixedValue)], register: usize) -> bool {
+            entries.iter().any(|(_, value)| match value {
+                FixedValue::Register(at) => *at == register,
+                FixedValue::Map(entries) => holds(entries, register),
+            })
+        }
+        match self {
+            Self::Slot(at) => *at == slot,
+            Self::Register(at) => *at == register,
+            Self::Map(entries) => holds(entries, register),
+            _ => false,
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Frame<'a> {
     pub(super) registers: &'a [Value],
     /// The element of FOREACH.
     pub(super) item: &'a Value,
+    /// What was read below it.
+    pub(super) item_slots: &'a [Value],
     /// The row so far, while it is written step by step.
     pub(super) output: Option<&'a Map>,
     /// The row that hides the columns, when it was written step by step.
@@ -212,6 +214,7 @@ impl Origin {
                 Cow::Owned(fixed_map(entries, &mut |register| frame.registers[register].clone()))
             }
             Self::Item => Cow::Borrowed(frame.item),
+            Self::ItemSlot(slot) => Cow::Borrowed(&frame.item_slots[usize::from(*slot)]),
             Self::Output(key) => return Ok(frame.output.and_then(|row| row.get(key)).map(Cow::Borrowed)),
             Self::Merged(key) => return Ok(frame.merged.and_then(|row| row.get(key)).map(Cow::Borrowed)),
         }))

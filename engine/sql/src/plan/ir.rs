@@ -4,6 +4,7 @@ use engine_event::{Column, Text, Value};
 
 use crate::evaluate::ReadStep;
 use crate::functions::FunctionDef;
+use crate::projection::ElementPaths;
 use crate::syntax::Op;
 use crate::{EvalError, Part};
 
@@ -22,7 +23,18 @@ pub(super) enum Program {
         condition: Option<Expr>,
         each: Option<FieldList>,
         incase: Option<Expr>,
+        elements: ElementPaths,
     },
+}
+
+impl Program {
+    /// What is read of the elements of FOREACH.
+    pub(super) fn elements(&self) -> Option<&ElementPaths> {
+        match self {
+            Self::Select { .. } => None,
+            Self::Foreach { elements, .. } => Some(elements),
+        }
+    }
 }
 
 /// The fields of SELECT, FOREACH or DO.
@@ -137,6 +149,8 @@ pub(super) enum Origin {
     Map(Vec<(Text, FixedValue)>),
     /// The element of FOREACH.
     Item,
+    /// A path below the element of FOREACH.
+    ItemSlot(u16),
     /// A key of the row so far.
     Output(Text),
     /// A key of the row that hides the columns. When it is there, no other candidate counts.

@@ -6,7 +6,7 @@ use engine_event::{Column, Text};
 use crate::evaluate::ReadStep;
 use crate::syntax::{Index, Path, Step};
 
-use super::compile::Compiler;
+use super::compile::{Compiler, slot_number};
 use super::ir::{Candidate, LookedStep, Lookup, Origin, Steps, TargetStep};
 use super::layout::{Known, Names, Node, fixed, is_looked_up};
 
@@ -55,7 +55,7 @@ impl Compiler<'_> {
 
     fn in_base(&mut self, path: &Path, scope: Scope<'_>) -> Vec<Candidate> {
         if scope.item.is_some_and(|item| *item == path.root.as_str()) {
-            return vec![self.candidate(Origin::Item, path, 0, Layer::Base, scope)];
+            return vec![self.item(path, scope)];
         }
         let mut candidates = Vec::with_capacity(1);
         match scope.merged {
@@ -72,6 +72,21 @@ impl Compiler<'_> {
         }
         candidates.push(self.column(path, scope));
         candidates
+    }
+
+    fn item(&mut self, path: &Path, scope: Scope<'_>) -> Candidate {
+        // stepping into an element called `payload` may fail
+        if path.steps.is_empty() || path.root == "payload" || path.steps.iter().any(is_looked_up) {
+            self.reads_whole_elements = true;
+            return self.candidate(Origin::Item, path, 0, Layer::Base, scope);
+        }
+        let steps = path.steps.iter().filter_map(known_step).collect();
+        let (slot, _) = self.element_paths.insert_full(steps);
+        Candidate {
+            origin: Origin::ItemSlot(slot_number(slot)),
+            steps: Steps::Known(Vec::new()),
+            is_payload: false,
+        }
     }
 
     fn in_row(&mut self, path: &Path, names: &Names, layer: Layer, scope: Scope<'_>) -> Option<Candidate> {

@@ -60,8 +60,8 @@ impl Plan {
         let compiled = compile::compile(sql, &rule);
         Ok(Self {
             sources,
+            projection: Projection::of_plan(&compiled.payload_paths, compiled.program.elements()),
             program: compiled.program,
-            projection: Projection::of_paths([compiled.payload_paths.as_slice()]),
             payload_paths: compiled.payload_paths,
             warnings: compiled.warnings,
             compiled: CompiledCache::new(),

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::evaluate::{UNDEFINED, WriteStep, write};
 use crate::functions::{CompiledCache, FunctionContext};
-use crate::projection::PlanSlots;
+use crate::projection::{ElementPaths, PlanSlots};
 use crate::{Env, EvalError, Part};
 
 use super::Rows;
@@ -31,6 +31,7 @@ pub(super) fn run(
         context: &context,
         registers: &[],
         item: &UNDEFINED,
+        item_slots: &[],
         output: None,
         merged: None,
     };
@@ -38,8 +39,8 @@ pub(super) fn run(
         Program::Select { fields, condition, early } => {
             select(&base, fields, condition.as_ref(), early.as_deref())
         }
-        Program::Foreach { fields, item, condition, each, incase } => {
-            let foreach = Foreach { item, each: each.as_ref(), incase: incase.as_ref() };
+        Program::Foreach { fields, item, condition, each, incase, elements } => {
+            let foreach = Foreach { item, each: each.as_ref(), incase: incase.as_ref(), paths: elements };
             foreach.run(&base, fields, condition.as_ref())
         }
     }
@@ -158,11 +159,23 @@ fn select(
 /// Rows that one event can give: a message of a megabyte may hold half a million elements, and each row all columns.
 const ROWS_MAX: usize = 50_000;
 
+/// Rows of FOREACH, as far as they may go.
+#[derive(Default)]
+struct RowList(SmallVec<[Row; 1]>);
+
+impl RowList {
+    fn add(&mut self, row: Option<Row>) -> Result<(), EvalError> {
+        self.0.extend(row);
+        if self.0.len() > ROWS_MAX { Err(EvalError::TooManyRows { limit: ROWS_MAX }) } else { Ok(()) }
+    }
+}
+
 /// The parts of FOREACH that run for each element.
 struct Foreach<'a> {
     item: &'a Text,
     each: Option<&'a FieldList>,
     incase: Option<&'a Expr>,
+    paths: &'a ElementPaths,
 }
 
 impl Foreach<'_> {
@@ -170,9 +183,12 @@ impl Foreach<'_> {
         let count = fields.fields.len();
         let all = count + self.each.map_or(0, |each| each.fields.len());
         let mut registers: Registers = smallvec::smallvec![Value::Undefined; all];
+        let streamed = self.paths.slot.is_some() && base.slots.is_alone() && base.slots.is_readable();
         let written = match fields.layout {
             Layout::Fixed(_) => {
-                eval_fields(base, fields.fields.iter(), &mut registers)?;
+                // the array that is not built is the last field
+                let evaluated = if streamed { count - 1 } else { count };
+                eval_fields(base, fields.fields[..evaluated].iter(), &mut registers)?;
                 None
             }
             Layout::Written => Some(write_row(base, fields, &mut registers, &|| columns(base))?),
@@ -183,45 +199,54 @@ impl Foreach<'_> {
         {
             return Ok(Rows::filtered());
         }
+        let mut rows = RowList::default();
+        if streamed {
+            let Some((elements, values)) = base.slots.elements() else {
+                return Ok(Rows::many(SmallVec::new()));
+            };
+            let width = self.paths.paths.len();
+            for element in 0..elements {
+                let item_slots = &values[element * width..(element + 1) * width];
+                rows.add(self.element(&Frame { item_slots, ..base }, &mut registers, None)?)?;
+            }
+            return Ok(Rows::many(rows.0));
+        }
         let Value::Array(elements) = registers[count - 1].clone() else {
             return Ok(Rows::many(SmallVec::new()));
         };
         let below = self.needs_columns().then(|| self.columns(&base, fields, &registers));
-        let mut rows = SmallVec::new();
-        for element in elements.iter() {
-            rows.extend(self.element(&base, element, &mut registers, below.as_ref())?);
-            if rows.len() > ROWS_MAX {
-                return Err(EvalError::TooManyRows { limit: ROWS_MAX });
-            }
+        let mut item_slots = Vec::new();
+        for item in elements.iter() {
+            self.paths.fill(item, &mut item_slots);
+            let frame = Frame { item, item_slots: &item_slots, ..base };
+            rows.add(self.element(&frame, &mut registers, below.as_ref())?)?;
         }
-        Ok(Rows::many(rows))
+        Ok(Rows::many(rows.0))
     }
 
     fn element(
         &self,
         base: &Frame<'_>,
-        element: &Value,
         registers: &mut [Value],
         below: Option<&Map>,
     ) -> Result<Option<Row>, EvalError> {
-        let base = Frame { item: element, ..*base };
         if let Some(incase) = self.incase
-            && !holds(incase, &Frame { registers: &*registers, ..base }, Part::Incase)?
+            && !holds(incase, &Frame { registers: &*registers, ..*base }, Part::Incase)?
         {
             return Ok(None);
         }
         let all = || {
             let mut all = below.cloned().unwrap_or_default();
-            all.insert(self.item.clone(), element.clone());
+            all.insert(self.item.clone(), base.item.clone());
             all
         };
         let Some(each) = self.each else { return Ok(Some(all())) };
         match &each.layout {
             Layout::Fixed(row) => {
-                eval_fields(&base, each.fields.iter(), registers)?;
+                eval_fields(base, each.fields.iter(), registers)?;
                 Ok(Some(fixed_row(row, all, &mut |at| std::mem::take(&mut registers[at]))))
             }
-            Layout::Written => write_row(&base, each, registers, &all).map(Some),
+            Layout::Written => write_row(base, each, registers, &all).map(Some),
         }
     }
 

@@ -13,14 +13,14 @@ mod trie;
 #[cfg(test)]
 mod tests;
 
-use engine_event::{Event, JsonError, Value, decode_json};
+use engine_event::{Declined, Event, JsonError, Value, decode_json};
 use indexmap::IndexSet;
 use smallvec::SmallVec;
 
 use crate::Plan;
 use crate::evaluate::ReadStep;
 
-use trie::Node;
+use trie::{Each, Node};
 
 /// A path below the payload.
 pub(crate) type PayloadPath = Vec<ReadStep>;
@@ -59,6 +59,22 @@ impl Projection {
         Self { root, slot_count: paths.len(), slots_of_plans }
     }
 
+    /// Makes the projection for one plan, which may read only something of each element of an array.
+    pub(crate) fn of_plan(paths: &[PayloadPath], elements: Option<&ElementPaths>) -> Self {
+        let mut root = Node::default();
+        for (slot, path) in paths.iter().enumerate() {
+            let slot = slot_number(slot);
+            match elements {
+                Some(elements) if elements.slot == Some(slot) => {
+                    root.insert_each(path, slot, Each::new(&elements.paths));
+                }
+                _ => root.insert(path, slot),
+            }
+        }
+        root.seal();
+        Self { root, slot_count: paths.len(), slots_of_plans: Vec::new() }
+    }
+
     /// Reads the payload of an event.
     pub fn run(&self, event: &Event) -> Slots {
         if self.slot_count == 0 {
@@ -79,21 +95,46 @@ impl Projection {
     }
 
     fn run_on_json(&self, payload: &[u8]) -> Slots {
-        let mut values = empty(self.slot_count);
-        match fill::fill(&self.root, payload, &mut values) {
-            Ok(true) => Slots { values, error: None },
-            Ok(false) => match decode_json(payload) {
+        let mut slots = Slots::empty(self.slot_count);
+        match fill::fill(&self.root, payload, &mut slots.filled()) {
+            Ok(()) => slots,
+            Err(Declined) => match decode_json(payload) {
                 Ok(value) => self.run_on_value(&value),
-                Err(error) => Slots { values, error: Some(error) },
+                Err(error) => Slots { error: Some(error), ..Slots::empty(self.slot_count) },
             },
-            Err(error) => Slots { values: empty(self.slot_count), error: Some(error) },
         }
     }
 
     fn run_on_value(&self, payload: &Value) -> Slots {
-        let mut values = empty(self.slot_count);
-        fill::fill_from_value(&self.root, payload, &mut values);
-        Slots { values, error: None }
+        let mut slots = Slots::empty(self.slot_count);
+        fill::fill_from_value(&self.root, payload, &mut slots.filled());
+        slots
+    }
+}
+
+/// What a plan reads of each element of an array.
+#[derive(Debug)]
+pub(crate) struct ElementPaths {
+    /// The slot of the array, when elements are read during the pass and the array is not built.
+    pub(crate) slot: Option<u16>,
+    /// Paths below an element.
+    pub(crate) paths: Vec<PayloadPath>,
+    each: Each,
+}
+
+impl ElementPaths {
+    pub(crate) fn new(slot: Option<u16>, paths: Vec<PayloadPath>) -> Self {
+        Self { slot, each: Each::new(&paths), paths }
+    }
+
+    /// Reads what is needed of an element that is there as a whole.
+    pub(crate) fn fill(&self, element: &Value, values: &mut Vec<Value>) {
+        values.clear();
+        if self.each.width == 0 {
+            return;
+        }
+        values.resize(self.each.width, Value::Undefined);
+        fill::fill_from_value(&self.each.node, element, &mut Filled { values, elements: None });
     }
 }
 
@@ -101,8 +142,54 @@ impl Projection {
 #[derive(Debug, Default)]
 pub struct Slots {
     values: SmallVec<[Value; 8]>,
+    elements: Elements,
     /// Why the payload is not JSON.
     error: Option<JsonError>,
+}
+
+impl Slots {
+    fn empty(count: usize) -> Self {
+        Self { values: smallvec::smallvec![Value::Undefined; count], ..Self::default() }
+    }
+
+    fn filled(&mut self) -> Filled<'_> {
+        Filled { values: &mut self.values, elements: Some(&mut self.elements) }
+    }
+}
+
+/// Where values go during the pass.
+struct Filled<'a> {
+    values: &'a mut [Value],
+    /// None inside an element.
+    elements: Option<&'a mut Elements>,
+}
+
+/// What was read of the elements of an array, one after the other.
+#[derive(Debug, Default)]
+struct Elements {
+    values: Vec<Value>,
+    /// Number of elements; none when there was no array.
+    count: Option<usize>,
+}
+
+impl Elements {
+    fn begin(&mut self) {
+        self.values.clear();
+        self.count = Some(0);
+    }
+
+    fn clear(&mut self) {
+        self.values.clear();
+        self.count = None;
+    }
+
+    /// Room for another element.
+    fn element(&mut self, width: usize) -> Filled<'_> {
+        let begin = self.values.len();
+        self.values.resize(begin + width, Value::Undefined);
+        self.count = self.count.map(|count| count + 1);
+        Filled { values: &mut self.values[begin..], elements: None }
+    }
 }
 
 /// The slots of one plan. Empty slots are right for a plan that reads nothing below the payload.
@@ -131,14 +218,21 @@ impl<'a> PlanSlots<'a> {
         Ok(&self.slots.values[usize::from(place)])
     }
 
+    /// Number of elements, and what was read of all of them, when they were read one by one; none when the array is not
+    /// there. Only for slots of one plan.
+    pub(crate) fn elements(self) -> Option<(usize, &'a [Value])> {
+        self.slots.elements.count.map(|count| (count, self.slots.elements.values.as_slice()))
+    }
+
+    /// Tells whether the slots are those of a plan that is alone.
+    pub(crate) fn is_alone(self) -> bool {
+        self.places.is_none()
+    }
+
     /// Tells whether the payload could be read.
     pub(crate) fn is_readable(self) -> bool {
         self.slots.error.is_none()
     }
-}
-
-fn empty(count: usize) -> SmallVec<[Value; 8]> {
-    smallvec::smallvec![Value::Undefined; count]
 }
 
 fn slot_number(slot: usize) -> u16 {

@@ -4,6 +4,8 @@ use engine_event::Value;
 
 use crate::evaluate::ReadStep;
 
+use super::Filled;
+
 /// From this many keys on, they are searched by halving.
 const SORTED_SEARCH_MIN: usize = 9;
 
@@ -16,16 +18,41 @@ pub(super) struct Node {
     keys: Vec<(Box<str>, Node)>,
     /// Elements, with what is read below each.
     pub(super) elements: Vec<(ReadStep, Node)>,
+    /// What is read of each element of the array here.
+    pub(super) each: Option<Box<Each>>,
+    /// Elements are read here or below.
+    has_each: bool,
     /// Every slot here and below.
     slots: Vec<u16>,
+}
+
+/// What is read of each element of an array.
+#[derive(Debug, Default)]
+pub(crate) struct Each {
+    /// Slots of an element.
+    pub(super) width: usize,
+    pub(super) node: Node,
 }
 
 impl Node {
     /// Adds a path.
     pub(super) fn insert(&mut self, path: &[ReadStep], slot: u16) {
+        self.add(path, slot, None);
+    }
+
+    /// Adds the path of an array of which only something of each element is read.
+    pub(super) fn insert_each(&mut self, path: &[ReadStep], slot: u16, each: Each) {
+        self.add(path, slot, Some(Box::new(each)));
+    }
+
+    fn add(&mut self, path: &[ReadStep], slot: u16, each: Option<Box<Each>>) {
         self.slots.push(slot);
+        self.has_each |= each.is_some();
         let Some((step, rest)) = path.split_first() else {
-            self.slot = Some(slot);
+            match each {
+                Some(each) => self.each = Some(each),
+                None => self.slot = Some(slot),
+            }
             return;
         };
         match step {
@@ -39,7 +66,7 @@ impl Node {
                         self.keys.len() - 1
                     }
                 };
-                self.keys[at].1.insert(rest, slot);
+                self.keys[at].1.add(rest, slot, each);
             }
             element => {
                 let at = match self.elements.iter().position(|entry| entry.0 == *element) {
@@ -49,7 +76,7 @@ impl Node {
                         self.elements.len() - 1
                     }
                 };
-                self.elements[at].1.insert(rest, slot);
+                self.elements[at].1.add(rest, slot, each);
             }
         }
     }
@@ -59,14 +86,17 @@ impl Node {
         self.keys.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         self.keys.iter_mut().for_each(|entry| entry.1.seal());
         self.elements.iter_mut().for_each(|entry| entry.1.seal());
+        if let Some(each) = &mut self.each {
+            each.node.seal();
+        }
     }
 
     /// What is read below `key`.
-    pub(super) fn key(&self, key: &str) -> Option<&Self> {
+    pub(super) fn key(&self, key: &[u8]) -> Option<&Self> {
         if self.keys.len() < SORTED_SEARCH_MIN {
-            self.keys.iter().find(|entry| *entry.0 == *key).map(|entry| &entry.1)
+            self.keys.iter().find(|entry| entry.0.as_bytes() == key).map(|entry| &entry.1)
         } else {
-            let at = self.keys.binary_search_by(|entry| (*entry.0).cmp(key)).ok()?;
+            let at = self.keys.binary_search_by(|entry| entry.0.as_bytes().cmp(key)).ok()?;
             Some(&self.keys[at].1)
         }
     }
@@ -78,7 +108,7 @@ impl Node {
 
     /// Tells whether something is read below the value.
     pub(super) fn has_steps(&self) -> bool {
-        !self.keys.is_empty() || !self.elements.is_empty()
+        !self.keys.is_empty() || !self.elements.is_empty() || self.each.is_some()
     }
 
     /// Tells whether elements are counted from the end.
@@ -87,9 +117,24 @@ impl Node {
     }
 
     /// Forgets what was read here and below.
-    pub(super) fn clear(&self, values: &mut [Value]) {
+    pub(super) fn clear(&self, filled: &mut Filled<'_>) {
         for slot in &self.slots {
-            values[usize::from(*slot)] = Value::Undefined;
+            filled.values[usize::from(*slot)] = Value::Undefined;
         }
+        if let (true, Some(elements)) = (self.has_each, filled.elements.as_deref_mut()) {
+            elements.clear();
+        }
+    }
+}
+
+impl Each {
+    /// Makes it of the paths below an element, in the order of their slots.
+    pub(super) fn new(paths: &[Vec<ReadStep>]) -> Self {
+        let mut node = Node::default();
+        for (slot, path) in paths.iter().enumerate() {
+            node.insert(path, super::slot_number(slot));
+        }
+        node.seal();
+        Self { width: paths.len(), node }
     }
 }
