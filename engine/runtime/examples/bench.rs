@@ -95,7 +95,19 @@ const NARROW: &str =
     "SELECT clientid, payload.line AS line, payload.t AS t FROM \"lines/#\" WHERE payload.t > 80";
 const FALSE: &str = "SELECT clientid FROM \"lines/#\" WHERE payload.t > 1000";
 
-const SCENARIOS: [Scenario; 8] = [
+/// For each rule another number.
+const EQUAL: &str = "SELECT clientid, payload.line AS line FROM \"lines/#\" WHERE payload.line = {number}";
+
+const SCENARIOS: [Scenario; 10] = [
+    Scenario { name: "one_equality", sql: EQUAL, rules: 1, batch_size: 100, publishers: 1, topics: 0 },
+    Scenario {
+        name: "thousand_equalities",
+        sql: EQUAL,
+        rules: 1000,
+        batch_size: 100,
+        publishers: 1,
+        topics: 0,
+    },
     Scenario { name: "filter_false", sql: FALSE, rules: 1, batch_size: 1, publishers: 1, topics: 0 },
     Scenario { name: "one_rule", sql: NARROW, rules: 1, batch_size: 1, publishers: 1, topics: 0 },
     Scenario { name: "one_rule_batch_100", sql: NARROW, rules: 1, batch_size: 100, publishers: 1, topics: 0 },
@@ -203,7 +215,8 @@ async fn engine(scenario: &Scenario) -> (Arc<Engine>, Vec<Vec<RuleSlot>>) {
     });
     engine.create_action(action, Origin::Api).await.expect("an action");
     for number in 0..scenario.rules {
-        let rule = json!({"id": format!("r{number}"), "sql": scenario.sql, "actions": ["null:a"]});
+        let sql = scenario.sql.replace("{number}", &number.to_string());
+        let rule = json!({"id": format!("r{number}"), "sql": sql, "actions": ["null:a"]});
         engine.create_rule(rule, Origin::Api).expect("a rule");
     }
     for number in 0..scenario.topics {

@@ -5,11 +5,20 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine_event::{Event, Map, PublishEvent, Text};
 use engine_sql::functions::FixedContext;
-use engine_sql::{Env, Plan};
+use engine_sql::{Env, Plan, RuleSet};
 
 const FILTER: &str = r##"SELECT payload.temp as t, clientid FROM "s/#" WHERE payload.temp > 30"##;
 const EVERYTHING: &str = r##"SELECT * FROM "s/#""##;
 const SPLIT: &str = r##"FOREACH payload.d AS e DO e.n AS n, e.v AS v INCASE e.v > 20 FROM "s/#""##;
+
+const FUNCTIONS: &str = r##"SELECT upper(payload.site) AS site, nth(2, split(topic, '/')) AS hall,
+    round(payload.temp * 1.8 + 32) AS temp_f, concat(clientid, '-', str(payload.line)) AS machine,
+    CASE WHEN payload.temp > 30 THEN 'hot' ELSE 'fine' END AS state, json_encode(payload.loc) AS place,
+    md5(payload.dev) AS hash, unix_ts_to_rfc3339(timestamp, 'millisecond') AS at
+    FROM "s/#" WHERE regex_match(payload.dev, '^sensor-[0-9]+$')"##;
+
+/// Rules on one topic that differ in a constant.
+const ON_ONE_TOPIC: usize = 1000;
 
 fn message(payload: String) -> Event {
     Event::from(PublishEvent {
@@ -54,10 +63,34 @@ fn rules(criterion: &mut Criterion) {
         ("filter, does not match", FILTER, reading(21.5)),
         ("everything", EVERYTHING, reading(21.5)),
         ("split 50", SPLIT, array()),
+        ("functions", FUNCTIONS, reading(21.5)),
     ] {
         let plan = Plan::compile(sql).expect("the rule compiles");
         group.bench_function(name, |bencher| {
             bencher.iter(|| plan.run(black_box(&event), &env).expect("the rule runs"));
+        });
+    }
+    for (name, event, condition) in [
+        ("1000 on one topic, equality, one matches", reading(31.5), "payload.line = "),
+        ("1000 on one topic, equality, none matches", reading(31.5), "payload.seq = "),
+        ("1000 on one topic, range, none matches", reading(31.5), "payload.line > 10"),
+    ] {
+        let sql = |number: usize| {
+            format!("SELECT payload.temp AS t, clientid FROM \"s/#\" WHERE {condition}{number}")
+        };
+        let plans: Vec<Plan> =
+            (0..ON_ONE_TOPIC).map(|number| Plan::compile(&sql(number)).expect("compiles")).collect();
+        let set = RuleSet::new(&plans.iter().collect::<Vec<_>>(), true);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let event = black_box(&event);
+                let slots = set.read(event);
+                for place in set.candidates(event, &slots) {
+                    let place = place as usize;
+                    let rows = plans[place].run_projected(event, set.slots_of(place, &slots), &env);
+                    black_box(rows.expect("the rule runs"));
+                }
+            });
         });
     }
     group.finish();

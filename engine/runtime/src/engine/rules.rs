@@ -108,7 +108,6 @@ impl Engine {
             entry.runtime = Some(Arc::new(RuleRuntime {
                 id: Arc::from(id),
                 slot: entry.slot,
-                version: RuleRuntime::next_version(),
                 plan,
                 outputs: outputs.collect(),
                 wants_completion: wants_completion(&entry.config),

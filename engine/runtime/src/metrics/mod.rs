@@ -8,4 +8,4 @@ pub use action::ActionMetrics;
 pub(crate) use action::LaneCounters;
 pub(crate) use rate::{RateMeter, TICK};
 pub use rule::RuleMetrics;
-pub(crate) use rule::{RuleCounter, RuleCounters};
+pub(crate) use rule::{RuleCounter, RuleCounters, SharedRuns};

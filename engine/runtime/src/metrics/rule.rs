@@ -1,8 +1,10 @@
 //! Counters of a rule: one padded set for each of a few groups of threads, summed when somebody looks.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
 /// What is counted for a rule.
@@ -18,9 +20,11 @@ pub(crate) enum RuleCounter {
     ActionsOutOfService,
     ActionsUnknown,
     ActionsDiscarded,
+    /// Runs that are among the shared ones and were counted by themselves too.
+    RanOfShared,
 }
 
-const COUNTERS: usize = 9;
+const COUNTERS: usize = 10;
 
 /// Threads share this many sets.
 const SHARDS: usize = 8;
@@ -31,25 +35,78 @@ struct Shard([AtomicU64; COUNTERS]);
 
 /// The counters of a rule.
 #[derive(Debug, Default)]
-pub(crate) struct RuleCounters([Shard; SHARDS]);
+pub(crate) struct RuleCounters {
+    shards: [Shard; SHARDS],
+    /// Runs that are counted once for many rules, as for each of them WHERE was false unless it ran by itself; with the
+    /// number from which on they count here.
+    shared: Mutex<Vec<(Arc<SharedRuns>, u64)>>,
+}
+
+/// Runs that are counted once for many rules.
+#[derive(Debug, Default)]
+pub(crate) struct SharedRuns([SharedShard; SHARDS]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct SharedShard(AtomicU64);
+
+impl SharedRuns {
+    /// Counts one more.
+    pub(crate) fn add(&self) {
+        self.0[own_shard()].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
+    }
+}
 
 impl RuleCounters {
     /// Counts `by` more.
     pub(crate) fn add(&self, counter: RuleCounter, by: u64) {
-        self.0[own_shard()].0[counter as usize].fetch_add(by, Ordering::Relaxed);
+        self.shards[own_shard()].0[counter as usize].fetch_add(by, Ordering::Relaxed);
     }
 
     /// Sum over all threads.
     pub(crate) fn get(&self, counter: RuleCounter) -> u64 {
+        if !matches!(counter, RuleCounter::Matched | RuleCounter::FailedNoResult) {
+            return self.own(counter);
+        }
+        let shared = self.shared.lock();
+        let runs =
+            shared.iter().fold(0_u64, |sum, (runs, from)| sum.wrapping_add(runs.get().wrapping_sub(*from)));
+        self.own(counter).wrapping_add(runs).wrapping_sub(self.own(RuleCounter::RanOfShared))
+    }
+
+    fn own(&self, counter: RuleCounter) -> u64 {
         // wraps like the parts do, after a reset that raced with an addition
-        self.0
+        self.shards
             .iter()
             .fold(0, |sum, shard| sum.wrapping_add(shard.0[counter as usize].load(Ordering::Relaxed)))
     }
 
+    /// From now on `runs` count for this rule too.
+    pub(crate) fn share(&self, runs: &Arc<SharedRuns>) {
+        self.shared.lock().push((Arc::clone(runs), runs.get()));
+    }
+
+    /// What was counted in `runs` so far becomes the rule's own.
+    pub(crate) fn unshare(&self, runs: &Arc<SharedRuns>) {
+        let mut shared = self.shared.lock();
+        let Some(at) = shared.iter().position(|(other, _)| Arc::ptr_eq(other, runs)) else { return };
+        let (runs, from) = shared.swap_remove(at);
+        let count = runs.get().wrapping_sub(from);
+        self.add(RuleCounter::Matched, count);
+        self.add(RuleCounter::FailedNoResult, count);
+    }
+
     /// Sets every counter to zero.
     pub(crate) fn reset(&self) {
-        for shard in &self.0 {
+        let mut shared = self.shared.lock();
+        for (runs, from) in shared.iter_mut() {
+            *from = runs.get();
+        }
+        for shard in &self.shards {
             for counter in &shard.0 {
                 counter.store(0, Ordering::Relaxed);
             }

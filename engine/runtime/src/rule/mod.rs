@@ -5,10 +5,10 @@ mod evaluator;
 mod identity;
 mod outputs;
 mod plan;
-mod projections;
 pub(crate) mod republish;
 mod rules;
 mod runtime;
+mod sets;
 mod store;
 mod table;
 

@@ -1,5 +1,6 @@
 //! Which rules an event concerns, and running them.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,7 +10,7 @@ use engine_sql::{EvalError, Rows};
 use smallvec::SmallVec;
 
 use super::outputs::{EventFacts, dispatch};
-use super::projections::Projections;
+use super::sets::Sets;
 use super::table::RuleTable;
 use super::{Environment, RuleRuntime};
 use crate::metrics::RuleCounter;
@@ -19,7 +20,7 @@ use crate::services::Services;
 #[derive(Debug)]
 pub(crate) struct Rules {
     table: RuleTable,
-    projections: Projections,
+    sets: Sets,
     /// Rules by kind of event; few, so a list that is copied when it changes.
     by_kind: ArcSwap<Vec<(EventKind, Arc<RuleRuntime>)>>,
     interest: AtomicU32,
@@ -30,7 +31,7 @@ impl Rules {
     pub(crate) fn new(environment: Environment) -> Self {
         Self {
             table: RuleTable::default(),
-            projections: Projections::default(),
+            sets: Sets::default(),
             by_kind: ArcSwap::default(),
             interest: AtomicU32::new(Interest::default().bits()),
             environment,
@@ -49,7 +50,7 @@ impl Rules {
     /// Sets or clears the rule of a slot.
     pub(crate) fn set(&self, slot: RuleSlot, rule: Option<Arc<RuleRuntime>>) {
         self.table.set(slot, rule.clone());
-        self.projections.clear();
+        self.sets.clear();
         let mut by_kind = self.by_kind.load().as_ref().clone();
         let before = by_kind.len();
         by_kind.retain(|(_, rule)| rule.slot != slot);
@@ -84,45 +85,48 @@ impl Rules {
             }
             return;
         }
-        let rules: SmallVec<[Arc<RuleRuntime>; 8]> =
-            slots.iter().filter_map(|slot| self.table.get(*slot).as_ref().map(Arc::clone)).collect();
-        self.run_several(services, &rules, event, completion);
+        self.run_several(services, slots, event, completion);
     }
 
     /// Runs the rules that select events of `kind`.
     pub(crate) fn happened(&self, services: &Services, kind: EventKind, event: &Event) {
         let by_kind = self.by_kind.load_full();
-        let rules: SmallVec<[_; 8]> = by_kind
-            .iter()
-            .filter(|(selected, _)| *selected == kind)
-            .map(|(_, rule)| Arc::clone(rule))
-            .collect();
-        self.run_several(services, &rules, event, None);
+        let slots: SmallVec<[_; 8]> =
+            by_kind.iter().filter(|(selected, _)| *selected == kind).map(|(_, rule)| rule.slot).collect();
+        self.run(services, &slots, event, None);
     }
 
     fn run_several(
         &self,
         services: &Services,
-        rules: &[Arc<RuleRuntime>],
+        slots: &[RuleSlot],
         event: &Event,
         completion: Option<&Completion>,
     ) {
-        match rules {
-            [] => {}
-            [rule] => self.run_one(services, rule, event, completion),
-            rules => {
-                let Some(projection) = self.projections.of(rules) else {
-                    return rules.iter().for_each(|rule| self.run_one(services, rule, event, completion));
-                };
-                let slots = projection.run(event);
-                let facts = EventFacts::of(event, services);
-                for (place, rule) in rules.iter().enumerate() {
-                    let context = self.environment.context(event);
-                    let slots = projection.slots_of(place, &slots);
-                    let result = rule.plan.run_projected(event, slots, &context);
-                    account(services, rule, result, &facts, completion);
-                }
+        if slots.is_empty() {
+            return;
+        }
+        let rule = |slot| self.table.get(slot).as_ref().map(Arc::clone);
+        let Some(set) = self.sets.of(slots, rule) else {
+            let rules = slots.iter().filter_map(|slot| rule(*slot));
+            return rules.into_iter().for_each(|rule| self.run_one(services, &rule, event, completion));
+        };
+        let read = set.shared.read(event);
+        let guarded = set.shared.guarded();
+        if !guarded.is_empty() {
+            set.runs.add();
+        }
+        let facts = OnceCell::new();
+        for place in set.shared.candidates(event, &read) {
+            let rule = &set.rules[place as usize];
+            if guarded.binary_search(&place).is_ok() {
+                rule.counters.add(RuleCounter::RanOfShared, 1);
             }
+            let context = self.environment.context(event);
+            let slots = set.shared.slots_of(place as usize, &read);
+            let result = rule.plan.run_projected(event, slots, &context);
+            let facts = facts.get_or_init(|| EventFacts::of(event, services));
+            account(services, rule, result, facts, completion);
         }
     }
 

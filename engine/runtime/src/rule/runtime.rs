@@ -1,7 +1,6 @@
 //! A rule at work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_event::RuleSlot;
 
@@ -35,8 +34,6 @@ impl Output {
 pub(crate) struct RuleRuntime {
     pub(crate) id: Arc<str>,
     pub(crate) slot: RuleSlot,
-    /// Differs for every rule ever made and every change of it.
-    pub(crate) version: u64,
     pub(crate) plan: RulePlan,
     pub(crate) outputs: Vec<Output>,
     /// The publisher's acknowledgement waits for the rows.
@@ -44,12 +41,4 @@ pub(crate) struct RuleRuntime {
     pub(crate) counters: Arc<RuleCounters>,
     pub(crate) exceptions: LogLimit,
     pub(crate) loops: LogLimit,
-}
-
-impl RuleRuntime {
-    /// The number of a new version.
-    pub(crate) fn next_version() -> u64 {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    }
 }

@@ -7,6 +7,7 @@
 mod compile;
 mod evaluate;
 mod expression;
+mod guard;
 mod ir;
 mod layout;
 mod lookup;
@@ -24,6 +25,7 @@ use crate::projection::{PayloadPath, PlanSlots, Projection};
 use crate::syntax::{self, Rule};
 use crate::{EvalError, Problem, SqlErrors};
 
+pub(crate) use guard::{Guard, GuardSource, GuardTest};
 pub use rows::Rows;
 pub use sources::Source;
 
@@ -33,6 +35,7 @@ pub struct Plan {
     rule: Rule,
     sources: Vec<Source>,
     program: ir::Program,
+    guard: Option<Guard>,
     payload_paths: Vec<PayloadPath>,
     projection: Projection,
     warnings: Vec<Problem>,
@@ -61,6 +64,7 @@ impl Plan {
         Ok(Self {
             sources,
             projection: Projection::of_plan(&compiled.payload_paths, compiled.program.elements()),
+            guard: guard::guard(&compiled.program),
             program: compiled.program,
             payload_paths: compiled.payload_paths,
             warnings: compiled.warnings,
@@ -118,6 +122,11 @@ impl Plan {
         env: &Env<'_>,
     ) -> Result<Rows, EvalError> {
         run::run(&self.program, event, slots, env, &self.compiled)
+    }
+
+    /// What must hold for the rule to give rows.
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// The payload paths that the rule reads, in the order of its slots.

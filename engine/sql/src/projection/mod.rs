@@ -94,6 +94,11 @@ impl Projection {
         PlanSlots { slots, places: self.slots_of_plans.get(place).map(Vec::as_slice) }
     }
 
+    /// The slot here of a slot of the plan at `place`.
+    pub(crate) fn slot_of(&self, place: usize, slot: u16) -> u16 {
+        self.slots_of_plans[place][usize::from(slot)]
+    }
+
     fn run_on_json(&self, payload: &[u8]) -> Slots {
         let mut slots = Slots::empty(self.slot_count);
         match fill::fill(&self.root, payload, &mut slots.filled()) {
@@ -150,6 +155,16 @@ pub struct Slots {
 impl Slots {
     fn empty(count: usize) -> Self {
         Self { values: smallvec::smallvec![Value::Undefined; count], ..Self::default() }
+    }
+
+    /// Tells whether the payload could be read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// The value of a slot.
+    pub(crate) fn value(&self, slot: u16) -> &Value {
+        &self.values[usize::from(slot)]
     }
 
     fn filled(&mut self) -> Filled<'_> {
