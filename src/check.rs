@@ -15,13 +15,21 @@ use crate::{config, connectors, rule_files};
 
 /// Checks the files and prints what is wrong to standard error; exit status 1 when something is.
 ///
-/// A rule that the server would take with a warning (it calls a function that does not exist, say) counts as wrong.
+/// A rule that the server would take although it cannot work (it calls a function that does not exist, say) counts as
+/// wrong; what is only doubtful is printed as a warning.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub(crate) async fn run(options: Check) -> anyhow::Result<ExitCode> {
-    let (checked, problems) = check(&options.files).await;
+    let (checked, problems, warnings) = check(&options.files).await;
     let checked = counted(checked, "file");
+    for warning in &warnings {
+        error_line(format_args!("warning: {warning}"));
+    }
+    if problems.is_empty() && !warnings.is_empty() {
+        say!("{checked} checked: no problems, {}", counted(warnings.len(), "warning"));
+        return Ok(ExitCode::SUCCESS);
+    }
     if problems.is_empty() {
         say!("{checked} checked: no problems");
         return Ok(ExitCode::SUCCESS);
@@ -37,7 +45,7 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-async fn check(paths: &[PathBuf]) -> (usize, Vec<Problem>) {
+async fn check(paths: &[PathBuf]) -> (usize, Vec<Problem>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut rules = Vec::new();
     let mut checked = 0;
@@ -65,14 +73,17 @@ async fn check(paths: &[PathBuf]) -> (usize, Vec<Problem>) {
     let engine = offline_engine();
     let files = rule_files::read(&engine, &rules);
     problems.extend(files.problems);
-    problems.extend(files.warnings);
+    problems.extend(files.faults);
+    let mut warnings = files.warnings;
     // as they stand in the files, and the files as they were named
     let order: Vec<PathBuf> = rules;
-    problems.sort_by_key(|problem| {
-        (order.iter().position(|path| *path == problem.file), problem.line, problem.column)
-    });
-    problems.dedup();
-    (checked, problems)
+    for list in [&mut problems, &mut warnings] {
+        list.sort_by_key(|problem| {
+            (order.iter().position(|path| *path == problem.file), problem.line, problem.column)
+        });
+        list.dedup();
+    }
+    (checked, problems, warnings)
 }
 
 /// A file is the server's configuration unless it has one of the tables of rule files.

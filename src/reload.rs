@@ -148,7 +148,7 @@ fn way_out(error: &EngineError) -> &'static str {
 }
 
 fn warn_of(files: &RuleFiles) {
-    for warning in &files.warnings {
+    for warning in files.faults.iter().chain(&files.warnings) {
         warn!("{warning}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engine_runtime::{Engine, EngineError, FileObject, ObjectClass};
+use engine_sql::Severity;
 use serde_json::{Map, Value as Json};
 
 use crate::toml_file::{Problem, TomlFile, nearest};
@@ -18,7 +19,9 @@ pub(crate) struct RuleFiles {
     pub(crate) objects: Vec<Declared>,
     /// Files that could not be read, and objects that are wrong.
     pub(crate) problems: Vec<Problem>,
-    /// Rules that are taken but will probably fail.
+    /// Parts of rules that cannot work; the rules are taken nevertheless.
+    pub(crate) faults: Vec<Problem>,
+    /// What is doubtful about rules.
     pub(crate) warnings: Vec<Problem>,
 }
 
@@ -83,7 +86,9 @@ fn check_files(engine: &Engine, files: &[TomlFile], result: &mut RuleFiles) {
             }
             let problems = problems_of(engine, file, &declared);
             if problems.is_empty() {
-                result.warnings.extend(warnings_of(file, &declared));
+                let (faults, warnings) = doubts_of(engine, file, &declared);
+                result.faults.extend(faults);
+                result.warnings.extend(warnings);
                 result.objects.push(declared);
             } else {
                 result.problems.extend(problems);
@@ -213,13 +218,21 @@ fn sql_problems(file: &TomlFile, at: &str, config: &Json) -> Vec<Problem> {
     }
 }
 
-/// What is allowed in a rule's SQL but will probably fail.
-fn warnings_of(file: &TomlFile, declared: &Declared) -> Vec<Problem> {
-    let sql = declared.object.config.get("sql").and_then(Json::as_str);
-    match (declared.object.class, sql.map(engine_sql::Plan::compile)) {
-        (ObjectClass::Rule, Some(Ok(plan))) => in_sql(file, &declared.at, plan.warnings()),
-        _ => Vec::new(),
+/// What is allowed in a rule but cannot work, and what is only doubtful.
+fn doubts_of(engine: &Engine, file: &TomlFile, declared: &Declared) -> (Vec<Problem>, Vec<Problem>) {
+    let config = &declared.object.config;
+    let sql = config.get("sql").and_then(Json::as_str);
+    let (ObjectClass::Rule, Some(Ok(plan))) = (declared.object.class, sql.map(engine_sql::Plan::compile))
+    else {
+        return (Vec::new(), Vec::new());
+    };
+    let (faults, warnings): (Vec<_>, Vec<_>) =
+        plan.warnings().iter().cloned().partition(|problem| problem.severity == Severity::Error);
+    let mut warnings = in_sql(file, &declared.at, &warnings);
+    for (field, message) in engine.rule_loops(config) {
+        warnings.push(file.problem(&format!("{}.{field}", declared.at), message));
     }
+    (in_sql(file, &declared.at, &faults), warnings)
 }
 
 fn in_sql(file: &TomlFile, at: &str, problems: &[engine_sql::Problem]) -> Vec<Problem> {

@@ -116,6 +116,26 @@ fn a_function_that_does_not_exist() {
 }
 
 #[test]
+fn a_doubtful_rule_is_warned_of_but_passes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.toml");
+    let text = "[rules.r]\nsql = 'SELECT payload.l[0] AS x FROM \"a/#\" WHERE qos = 3'\n\
+                [[rules.r.actions]]\nfunction = 'republish'\nargs = { topic = 'a/${clientid}/x' }\n";
+    std::fs::write(&file, text).expect("written");
+    let output = sluice().arg("check").arg(&file).output().expect("check runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for words in [
+        "rules.toml:2:15: there is never anything at `[0]`",
+        "rules.toml:2:55: `qos` is 0, 1 or 2",
+        "rules.toml:5:18: the rule republishes to `a/+/x`, which its own FROM `a/#` selects",
+    ] {
+        assert!(said.contains(words), "expected `{words}` in:\n{said}");
+    }
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 file checked: no problems, 3 warnings\n");
+}
+
+#[test]
 fn a_misspelt_from_in_a_text_with_escapes() {
     let text = "[rules.r]\nsql = \"SELECT payload.t AS t,\\n\\tu FRM \\\"s/#\\\"\"\n";
     check("rules.toml", text, "2:36", &["`FRM`", "did you mean `FROM`?"]);

@@ -2,6 +2,9 @@
 
 use std::hint::black_box;
 
+mod cpu_time;
+
+use cpu_time::CpuTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine_event::{Event, Map, PublishEvent, Text};
 use engine_sql::functions::FixedContext;
@@ -53,7 +56,7 @@ fn array() -> Event {
     message(format!(r#"{{"d":[{}]}}"#, items.join(",")))
 }
 
-fn rules(criterion: &mut Criterion) {
+fn rules(criterion: &mut Criterion<CpuTime>) {
     let context = FixedContext::default();
     let env = Env { rule_id: None, context: &context };
     let mut group = criterion.benchmark_group("rules");
@@ -96,5 +99,9 @@ fn rules(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rules);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = rules
+}
 criterion_main!(benches);

@@ -50,8 +50,19 @@ pub struct Problem {
     pub message: String,
     /// What may help.
     pub hint: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
     /// The line of the text, shortened around the place when it is long.
     snippet: Snippet,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing can come of it.
+    Error,
+    /// It may be meant, but hardly so.
+    Warning,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +78,18 @@ const SNIPPET_CHARS_MAX: usize = 100;
 impl Problem {
     /// Describes a problem of `sql` at `span`.
     pub(crate) fn new(sql: &str, span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), hint: None, snippet: Snippet::of(sql, span) }
+        Self {
+            span,
+            message: message.into(),
+            hint: None,
+            severity: Severity::Error,
+            snippet: Snippet::of(sql, span),
+        }
+    }
+
+    /// Makes it a warning.
+    pub(crate) fn as_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 
     /// Adds what may help.

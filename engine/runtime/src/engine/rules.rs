@@ -27,6 +27,41 @@ impl Engine {
         Ok(())
     }
 
+    /// Outputs that republish to a topic that the rule itself, or a rule that republishes back, selects: each with the
+    /// field that does, and what comes of it. A topic with placeholders counts as any topic of that form.
+    pub fn rule_loops(&self, config: &Json) -> Vec<(String, String)> {
+        let Ok(checked) = RuleConfig::read(config) else { return Vec::new() };
+        let id = checked.id.as_deref().unwrap_or_default();
+        let Ok(plan) = RulePlan::compile(&checked.sql, id) else { return Vec::new() };
+        let filters = plan.filters();
+        let mut loops = Vec::new();
+        for (field, topic) in republished_topics(config) {
+            if let Some(filter) = filters.iter().find(|filter| topics_meet(filter, &topic)) {
+                let message = format!(
+                    "the rule republishes to `{topic}`, which its own FROM `{filter}` selects: such messages go no further"
+                );
+                loops.push((format!("{field}.args.topic"), message));
+                continue;
+            }
+            let registry = self.registry.lock();
+            let back =
+                registry.rules.iter().filter(|(other, entry)| other.as_str() != id && entry.config.enable);
+            for (other, entry) in back {
+                let there = entry.filters.iter().any(|filter| topics_meet(filter, &topic));
+                let mut answers = republished_topics(&entry.about.given);
+                let here = answers.find(|(_, topic)| filters.iter().any(|filter| topics_meet(filter, topic)));
+                if let (true, Some((_, answer))) = (there, here) {
+                    let message = format!(
+                        "the rule republishes to `{topic}`, which rule `{other}` selects and republishes to `{answer}`: \
+                         messages go round until the hop limit"
+                    );
+                    loops.push((format!("{field}.args.topic"), message));
+                }
+            }
+        }
+        loops
+    }
+
     /// Creates a rule; without an `id` one is made up. Its actions need not exist yet.
     ///
     /// # Errors
@@ -237,6 +272,31 @@ fn test_event(context: &Json) -> Result<Event, TestError> {
 fn row_json(row: &Map) -> Json {
     let text = encode_json(&Value::Map(row.clone()), JsonOptions { undefined: UndefinedAs::Text });
     serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// The outputs of a rule that republish so that rules run again, with their topics; a level with a placeholder is `+`.
+fn republished_topics(config: &Json) -> impl Iterator<Item = (String, String)> + '_ {
+    let actions = config.get("actions").and_then(Json::as_array).into_iter().flatten().enumerate();
+    actions.filter_map(|(index, action)| {
+        let args = action.get("args")?;
+        let is_republish = action.get("function").and_then(Json::as_str) == Some("republish");
+        let direct = args.get("direct_dispatch") == Some(&Json::Bool(true));
+        let topic = args.get("topic").and_then(Json::as_str).filter(|_| is_republish && !direct)?;
+        let levels = topic.split('/').map(|level| if level.contains("${") { "+" } else { level });
+        Some((format!("actions[{index}]"), levels.collect::<Vec<_>>().join("/")))
+    })
+}
+
+/// Tells whether some topic matches both filters.
+fn topics_meet(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.split('/'), b.split('/'));
+    loop {
+        match (a.next(), b.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
 }
 
 fn wants_completion(config: &RuleConfig) -> bool {

@@ -29,7 +29,7 @@ impl CompiledCache {
     }
 
     /// Returns the compiled form of a regular expression: on bytes if it can be, else on characters.
-    pub(super) fn regex(&self, pattern: &str) -> Result<Arc<Regex>, String> {
+    pub(crate) fn regex(&self, pattern: &str) -> Result<Arc<Regex>, String> {
         self.regexes.get_or_make(pattern, |pattern| {
             let build =
                 |unicode| RegexBuilder::new(pattern).unicode(unicode).size_limit(REGEX_BYTES_MAX).build();
@@ -38,7 +38,7 @@ impl CompiledCache {
     }
 
     /// Returns the compiled form of a jq program.
-    pub(super) fn jq(&self, source: &str) -> Result<Arc<Program>, String> {
+    pub(crate) fn jq(&self, source: &str) -> Result<Arc<Program>, String> {
         self.programs.get_or_make(source, Program::compile)
     }
 }

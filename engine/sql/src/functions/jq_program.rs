@@ -50,7 +50,7 @@ const INTEGER_BITS_MAX: u64 = 1 << 16;
 const NESTING_MAX: usize = 256;
 
 /// A compiled program.
-pub(super) struct Program(Filter<Jq>);
+pub(crate) struct Program(Filter<Jq>);
 
 /// Why a run did not come to its end.
 pub(super) enum Failure {

@@ -3,10 +3,11 @@
 use engine_event::Text;
 use indexmap::IndexSet;
 
-use crate::projection::{ElementPaths, PayloadPath};
+use crate::projection::{ElementPaths, PayloadPath, Projection};
 use crate::syntax::{self, Body, ExprKind, FieldKind, Index, Rule, Step};
 use crate::{Part, Problem};
 
+use super::explain::{self, Explainer};
 use super::expression::is_infallible;
 use super::ir::{
     Candidate, Expr, Field, FieldList, FixedRow, FixedValue, Layout, Lookup, Origin, Program, Steps,
@@ -24,14 +25,7 @@ pub(super) struct Compiled {
 
 /// Compiles a rule. Every rule that can be read can be compiled.
 pub(super) fn compile(sql: &str, rule: &Rule) -> Compiled {
-    let mut compiler = Compiler {
-        sql,
-        payload_paths: IndexSet::new(),
-        element_paths: IndexSet::new(),
-        reads_whole_elements: false,
-        registers: 0,
-        warnings: Vec::new(),
-    };
+    let mut compiler = Compiler::new(sql);
     let program = match &rule.body {
         Body::Select(fields) => compiler.select(fields, rule.condition.as_ref()),
         Body::Foreach { fields, each, incase } => {
@@ -56,6 +50,40 @@ pub(super) struct Compiler<'a> {
     pub(super) reads_whole_elements: bool,
     registers: usize,
     pub(super) warnings: Vec<Problem>,
+}
+
+/// Compiles the parts of a rule that are shown one by one.
+pub(super) fn explainer(sql: &str, rule: &Rule) -> Explainer {
+    let mut compiler = Compiler::new(sql);
+    let (list, fields) = explain::fields(rule);
+    let nothing = Scope { output: None, item: None, merged: None };
+    let texts = fields.iter().map(explain::field_text).collect();
+    let (mut compiled, names) = compiler.fields(list, fields, nothing);
+    if let (Body::Foreach { .. }, Some(last)) = (&rule.body, fields.last()) {
+        decode_bare_payload(last, &mut compiled);
+    }
+    let scope = Scope { merged: Some(&names), ..nothing };
+    let mut condition = Vec::new();
+    if let Some(expr) = &rule.condition {
+        explain::each_part(expr, &mut Vec::new(), &mut |text, expr| {
+            condition.push((text, compiler.expression(expr, scope)));
+        });
+    }
+    let paths: Vec<PayloadPath> = compiler.payload_paths.into_iter().collect();
+    Explainer { fields: compiled, texts, condition, projection: Projection::of_plan(&paths, None) }
+}
+
+impl<'a> Compiler<'a> {
+    fn new(sql: &'a str) -> Self {
+        Self {
+            sql,
+            payload_paths: IndexSet::new(),
+            element_paths: IndexSet::new(),
+            reads_whole_elements: false,
+            registers: 0,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Compiler<'_> {

@@ -4,8 +4,10 @@
 //! left. Only rules whose rows cannot be foreseen (an alias with an index, or one that writes below a value) keep
 //! their row while it grows and look names up in it.
 
+mod checks;
 mod compile;
 mod evaluate;
+mod explain;
 mod expression;
 mod guard;
 mod ir;
@@ -25,6 +27,7 @@ use crate::projection::{PayloadPath, PlanSlots, Projection};
 use crate::syntax::{self, Rule};
 use crate::{EvalError, Problem, SqlErrors};
 
+pub use explain::{Explainer, Explanation};
 pub(crate) use guard::{Guard, GuardSource, GuardTest};
 pub use rows::Rows;
 pub use sources::Source;
@@ -60,7 +63,9 @@ impl Plan {
     pub fn compile(sql: &str) -> Result<Self, SqlErrors> {
         let rule = syntax::parse(sql)?;
         let sources = sources::check(sql, &rule)?;
-        let compiled = compile::compile(sql, &rule);
+        let mut compiled = compile::compile(sql, &rule);
+        compiled.warnings.extend(checks::check(sql, &rule, &sources));
+        compiled.warnings.sort_by_key(Problem::position);
         Ok(Self {
             sources,
             projection: Projection::of_plan(&compiled.payload_paths, compiled.program.elements()),
@@ -92,7 +97,7 @@ impl Plan {
         })
     }
 
-    /// What is allowed but will probably fail or never give anything, in the order of the text.
+    /// What is allowed but fails (errors), or hardly is what was meant (warnings), in the order of the text.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
@@ -127,6 +132,17 @@ impl Plan {
     /// What must hold for the rule to give rows.
     pub(crate) fn guard(&self) -> Option<&Guard> {
         self.guard.as_ref()
+    }
+
+    /// Compiles the parts of the rule, to be looked at one by one.
+    pub fn explainer(&self) -> Explainer {
+        // places in the text are not asked for
+        compile::explainer("", &self.rule)
+    }
+
+    /// What each part of the rule gives on an event that it selects.
+    pub fn explain(&self, explainer: &Explainer, event: &Event, env: &Env<'_>) -> Explanation {
+        explainer.explain(event, env, &self.compiled)
     }
 
     /// The payload paths that the rule reads, in the order of its slots.

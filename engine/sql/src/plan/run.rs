@@ -24,17 +24,7 @@ pub(super) fn run(
     compiled: &CompiledCache,
 ) -> Result<Rows, EvalError> {
     let context = RunContext { event, world: env.context, compiled };
-    let base = Frame {
-        event,
-        rule_id: env.rule_id,
-        slots,
-        context: &context,
-        registers: &[],
-        item: &UNDEFINED,
-        item_slots: &[],
-        output: None,
-        merged: None,
-    };
+    let base = base_frame(event, slots, env, &context);
     match program {
         Program::Select { fields, condition, early } => {
             select(&base, fields, condition.as_ref(), early.as_deref())
@@ -46,11 +36,31 @@ pub(super) fn run(
     }
 }
 
-/// The context of functions: the world of the runtime, with the event and the texts that the plan has compiled.
-struct RunContext<'a> {
+/// What expressions see before anything was evaluated.
+pub(super) fn base_frame<'a>(
     event: &'a Event,
-    world: &'a dyn FunctionContext,
-    compiled: &'a CompiledCache,
+    slots: PlanSlots<'a>,
+    env: &Env<'a>,
+    context: &'a dyn FunctionContext,
+) -> Frame<'a> {
+    Frame {
+        event,
+        rule_id: env.rule_id,
+        slots,
+        context,
+        registers: &[],
+        item: &UNDEFINED,
+        item_slots: &[],
+        output: None,
+        merged: None,
+    }
+}
+
+/// The context of functions: the world of the runtime, with the event and the texts that the plan has compiled.
+pub(super) struct RunContext<'a> {
+    pub(super) event: &'a Event,
+    pub(super) world: &'a dyn FunctionContext,
+    pub(super) compiled: &'a CompiledCache,
 }
 
 impl FunctionContext for RunContext<'_> {
@@ -343,7 +353,10 @@ fn write_row(
     }
 }
 
-fn write_steps<'a>(target: &'a [TargetStep], frame: &Frame<'a>) -> Result<Vec<WriteStep>, EvalError> {
+pub(super) fn write_steps<'a>(
+    target: &'a [TargetStep],
+    frame: &Frame<'a>,
+) -> Result<Vec<WriteStep>, EvalError> {
     target
         .iter()
         .map(|step| {
@@ -362,7 +375,7 @@ fn write_steps<'a>(target: &'a [TargetStep], frame: &Frame<'a>) -> Result<Vec<Wr
 }
 
 /// A payload that is written into is decoded first.
-fn write_field(row: &mut Value, steps: &[WriteStep], value: Value) -> Result<(), EvalError> {
+pub(super) fn write_field(row: &mut Value, steps: &[WriteStep], value: Value) -> Result<(), EvalError> {
     const PAYLOAD: &str = "payload";
     if let (Value::Map(map), [WriteStep::Key(root), _, ..]) = (&mut *row, steps)
         && *root == PAYLOAD
