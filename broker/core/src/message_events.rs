@@ -14,12 +14,14 @@ use crate::context::Context;
 use crate::metrics::Metric;
 use crate::properties;
 use crate::publishing::Origin;
+use crate::retained::Retained;
 use crate::session::{Profile, Queued, Session};
 
 /// Where a message came from. Kept with it while a rule selects events of deliveries.
 #[derive(Debug)]
 pub(crate) struct MessageOrigin {
-    id: u128,
+    /// The message id; of a retained message it is not kept.
+    id: Option<u128>,
     client_id: Text,
     username: Option<Text>,
     received_at_ms: i64,
@@ -36,11 +38,24 @@ pub(crate) struct DroppedDelivery {
 impl MessageOrigin {
     pub(crate) fn new(id: u128, origin: &Origin<'_>, context: &Context) -> Arc<Self> {
         Arc::new(Self {
-            id,
+            id: Some(id),
             client_id: origin.client_id.clone(),
             username: origin.username.cloned(),
             received_at_ms: context.now_ms(),
             hops: origin.hops,
+        })
+    }
+}
+
+impl Retained {
+    /// Returns where a retained message came from, as far as that is kept.
+    pub(crate) fn origin(&self) -> Arc<MessageOrigin> {
+        Arc::new(MessageOrigin {
+            id: None,
+            client_id: self.client_id.clone(),
+            username: None,
+            received_at_ms: self.received_at_ms,
+            hops: 0,
         })
     }
 }
@@ -114,7 +129,8 @@ impl Broker {
         let username = receiver.and_then(|(_, profile)| profile.username.clone());
         columns.insert("username", Value::from(username));
         insert_peer(receiver.map(|(_, profile)| profile.remote), &mut columns);
-        insert_message(&queued.publish, from.map(|from| (from.id, from.received_at_ms)), &mut columns);
+        let (id, received_at_ms) = (from.and_then(|from| from.id), from.map(|from| from.received_at_ms));
+        insert_message(&queued.publish, id, received_at_ms, &mut columns);
         columns.insert("qos", queued.qos.as_u8());
         columns.insert("flags", flags(queued.retain, false));
         let event = Event::new(kind, self.stamped(columns, now_ms));
@@ -137,7 +153,7 @@ impl Broker {
         columns.insert("username", origin.username.cloned());
         insert_peer(origin.peer, &mut columns);
         let id = origin.message_id.unwrap_or_else(|| self.next_message_id(now_ms));
-        insert_message(publish, Some((id, now_ms)), &mut columns);
+        insert_message(publish, Some(id), Some(now_ms), &mut columns);
         columns.insert("qos", publish.qos().as_u8());
         columns.insert("flags", flags(publish.retain(), publish.dup()));
         let event = Event::new(EventKind::MessageDropped, self.stamped(columns, now_ms));
@@ -151,8 +167,8 @@ fn insert_peer(peer: Option<SocketAddr>, columns: &mut Map) {
 }
 
 /// Inserts what is the same for everybody; of a message that came before a rule asked, id and time are not known.
-fn insert_message(publish: &Publish, received: Option<(u128, i64)>, columns: &mut Map) {
-    columns.insert("id", Value::from(received.map(|(id, _)| format!("{id:032X}"))));
+fn insert_message(publish: &Publish, id: Option<u128>, received_at_ms: Option<i64>, columns: &mut Map) {
+    columns.insert("id", Value::from(id.map(|id| format!("{id:032X}"))));
     columns.insert("payload", Text::from(publish.payload()));
     columns.insert("topic", Text::from(publish.topic_bytes()));
     columns.insert(
@@ -162,7 +178,7 @@ fn insert_message(publish: &Publish, received: Option<(u128, i64)>, columns: &mu
             false => properties::to_map(publish.properties()),
         },
     );
-    columns.insert("publish_received_at", received.map_or(Value::Undefined, |(_, at_ms)| Value::Int(at_ms)));
+    columns.insert("publish_received_at", received_at_ms.map_or(Value::Undefined, Value::Int));
 }
 
 fn flags(retain: bool, dup: bool) -> Map {

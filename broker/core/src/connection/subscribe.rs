@@ -333,7 +333,7 @@ impl Open {
                 Queued {
                     publish: retained.publish.clone(),
                     extras: extras.clone(),
-                    from: None,
+                    from: context.wants_deliveries().then(|| retained.origin()),
                     expires_at_ms: retained.expires_at_ms,
                     publisher: 0,
                     qos,

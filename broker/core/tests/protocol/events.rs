@@ -174,6 +174,26 @@ fn what_is_sent_again_was_delivered_before() {
 }
 
 #[test]
+fn a_retained_message_says_who_published_it() {
+    let (mut bench, ear) = listening(BrokerConfig::default(), &[EventKind::MessageDelivered]);
+    let mut publisher = bench.client("p");
+    publisher.send(&mut bench, &message("t", "kept", QoS::AtMostOnce, 0, true));
+    let mut receiver = bench.client("r");
+    receiver.subscribe(&mut bench, "t", QoS::AtMostOnce);
+    receiver.read(&mut bench);
+    expect(
+        &ear.take_one(),
+        &[
+            ("from_clientid", "p".into()),
+            ("clientid", "r".into()),
+            ("id", Value::Undefined),
+            ("publish_received_at", 1_000_000.into()),
+            ("flags", map(&[("retain", true.into()), ("dup", false.into())])),
+        ],
+    );
+}
+
+#[test]
 fn a_message_that_reaches_nobody() {
     let config = BrokerConfig { max_retained_messages: 1, ..BrokerConfig::default() };
     let (mut bench, ear) = listening(config, &[EventKind::MessageDropped]);
