@@ -34,7 +34,7 @@ pub(super) struct ClientObject {
     is_superuser: bool,
     /// Seconds, as in force.
     keepalive: u16,
-    mountpoint: &'static str,
+    mountpoint: String,
     zone: &'static str,
     enable_authn: bool,
     client_attrs: Json,
@@ -113,7 +113,7 @@ impl ClientObject {
             is_bridge: client.is_bridge,
             is_superuser: client.is_superuser,
             keepalive: client.keep_alive_s,
-            mountpoint: "",
+            mountpoint: client.mountpoint.as_ref().map_or_else(String::new, ToString::to_string),
             zone: "default",
             enable_authn: true,
             client_attrs: map_to_json(&client.attributes),

@@ -8,6 +8,7 @@ use broker_codec::{QoS, ReasonCode, Version};
 use bytes::Bytes;
 use engine_event::{Map, Text};
 
+use crate::certificate::PeerCertificate;
 use crate::session::Profile;
 
 /// Decides who may connect.
@@ -31,6 +32,8 @@ pub struct Login<'a> {
     pub listener: &'a str,
     /// Protocol version.
     pub version: Version,
+    /// The certificate that the client has shown.
+    pub certificate: Option<&'a PeerCertificate>,
 }
 
 /// The answer of an [`Authenticator`].
@@ -189,6 +192,7 @@ mod tests {
                 peer: peer.parse().expect("an address"),
                 listener: "tcp:default",
                 version: Version::V5,
+                certificate: None,
             };
             let Judgement::Now(result) = (AnonymousOnly { from_everywhere }).authenticate(&login) else {
                 panic!("decided at once");

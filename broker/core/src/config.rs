@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use broker_codec::{QoS, SubscriptionOptions};
 
+use crate::certificate::CertificateField;
 use crate::rewrite::TopicRewrite;
 use crate::routes::{ShareStrategy, StickyPick};
 use crate::system::SystemTopics;
@@ -17,6 +18,10 @@ pub struct BrokerConfig {
     pub allow_anonymous: bool,
     /// Largest packet that a client may send, in bytes, the whole packet. Default 1 MiB.
     pub max_packet_size: u32,
+    /// The part of a client's certificate that becomes its user name. Default none.
+    pub peer_cert_as_username: Option<CertificateField>,
+    /// The part of a client's certificate that becomes its client id. Default none.
+    pub peer_cert_as_client_id: Option<CertificateField>,
     /// Longest client id in bytes. Default 256.
     pub max_client_id_len: usize,
     /// Most levels of a topic or filter, 1 to 1024. Default 128.
@@ -107,6 +112,8 @@ impl Default for BrokerConfig {
             node: "sluice@127.0.0.1".to_owned(),
             allow_anonymous: false,
             max_packet_size: 1024 * 1024,
+            peer_cert_as_username: None,
+            peer_cert_as_client_id: None,
             max_client_id_len: 256,
             max_topic_levels: 128,
             max_topic_alias: 256,

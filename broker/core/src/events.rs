@@ -17,7 +17,7 @@ impl Broker {
     pub(crate) fn tell_connected(&self, client_id: &Text, profile: &Profile, expiry_interval_s: u32) {
         let Some(tap) = self.tap_for(EventKind::ClientConnected) else { return };
         let mut columns = self.connection_columns(client_id, profile, profile.connected_at_ms);
-        columns.insert("mountpoint", Value::Undefined);
+        columns.insert("mountpoint", crate::mountpoint::Mountpoint::text(profile.mountpoint.as_ref()));
         columns.insert("keepalive", u32::from(profile.keep_alive_s));
         columns.insert("clean_start", profile.clean_start);
         columns.insert("expiry_interval", expiry_interval_s);

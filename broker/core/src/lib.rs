@@ -13,6 +13,7 @@
 
 mod access;
 mod broker;
+mod certificate;
 mod config;
 mod connection;
 mod context;
@@ -23,6 +24,7 @@ mod lifecycle;
 mod management;
 mod message_events;
 mod metrics;
+mod mountpoint;
 mod outgoing;
 mod properties;
 mod publishing;
@@ -41,6 +43,7 @@ pub use access::{
     Refusal, Requester, Verdict,
 };
 pub use broker::Broker;
+pub use certificate::{CertificateField, PeerCertificate};
 pub use config::{AutoSubscription, BrokerConfig, QueueOverflow};
 pub use connection::{Connection, Endpoints, Flow};
 pub use context::{ConnectionKey, Context, Outlets};

@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::context::{ConnectionKey, Context};
 use crate::filters::Wanted;
 use crate::metrics::Metric;
+use crate::mountpoint::Mountpoint;
 use crate::publishing::Origin;
 use crate::reason::CloseReason;
 use crate::rewrite::Renaming;
@@ -303,10 +304,16 @@ impl Broker {
             client_id: session.client_id().as_str().unwrap_or_default(),
             username: profile.username.as_ref().and_then(Text::as_str),
         };
-        let renamed = self.rewriter.publish(topic, who).and_then(|name| {
+        let renamed = self.rewriter.publish(topic, who);
+        let mountpoint = profile.mountpoint.as_ref().map(Mountpoint::as_str);
+        let renamed = (renamed.is_some() || mountpoint.is_some()).then(|| {
             let delay = &asked[..asked.len() - topic.len()];
-            will.publish.with_topic(&format!("{delay}{name}")).ok()
+            let name = renamed.as_deref().unwrap_or(topic);
+            will.publish.with_topic(&format!("{delay}{}{name}", mountpoint.unwrap_or_default()))
         });
+        let Ok(renamed) = renamed.transpose() else {
+            return; // too long with its mountpoint: it would be somewhere else without it
+        };
         let origin = Origin::of_client(session, profile);
         let publish = renamed.unwrap_or(will.publish);
         if let Err(reason) = self.publish_or_delay(publish, &origin, context) {

@@ -25,6 +25,8 @@ pub struct ClientInfo {
     pub local: SocketAddr,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// The prefix that the listener gives the topics of the client.
+    pub mountpoint: Option<Text>,
     /// Name of the node.
     pub node: Text,
     /// Number of the present or last connection.
@@ -155,6 +157,7 @@ impl Broker {
             peer: profile.remote,
             local: profile.local,
             listener: Arc::clone(&profile.listener),
+            mountpoint: crate::mountpoint::Mountpoint::text(profile.mountpoint.as_ref()),
             node: self.node().clone(),
             conn_id: profile.number,
             connected,

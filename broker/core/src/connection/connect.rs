@@ -14,6 +14,7 @@ use crate::access::{Identity, Judgement, Login, Refusal};
 use crate::context::Context;
 use crate::lifecycle::{Opening, WillFate};
 use crate::metrics::Metric;
+use crate::mountpoint::Mountpoint;
 use crate::outgoing::Outgoing;
 use crate::reason::CloseReason;
 use crate::session::{PendingWill, Profile, Traffic};
@@ -41,12 +42,19 @@ impl Connection {
             return Flow::Close; // the decoder refuses a second one
         };
         context.count(Metric::ClientConnect, 1);
+        let renamed = match self.rename(&mut connect, &endpoints) {
+            Ok(renamed) => renamed,
+            Err((code, reason)) => {
+                self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
+                return self.refuse(connect.version, code, reason, context, out);
+            }
+        };
         if let Err((code, reason)) = self.check_connect(&connect) {
             self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
             return self.refuse(connect.version, code, reason, context, out);
         }
-        let assigned = connect.client_id.is_empty();
-        if assigned {
+        let assigned = renamed || connect.client_id.is_empty();
+        if connect.client_id.is_empty() {
             connect.client_id = self.assign_client_id();
         }
         context.count(Metric::ClientAuthenticate, 1);
@@ -57,6 +65,7 @@ impl Connection {
             peer: endpoints.remote,
             listener: &endpoints.listener,
             version: connect.version,
+            certificate: endpoints.certificate.as_deref(),
         });
         connect.password = None;
         let waiting = Waiting { endpoints: *endpoints, connect, assigned };
@@ -112,6 +121,23 @@ impl Connection {
         }
     }
 
+    /// Gives the client the names that its certificate says, and tells whether its client id is another one now.
+    ///
+    /// A client without a certificate keeps its names: whether it needs one is the listener's business.
+    fn rename(&self, connect: &mut Connect, endpoints: &Endpoints) -> Result<bool, Refused> {
+        let config = self.broker.config();
+        let Some(certificate) = &endpoints.certificate else { return Ok(false) };
+        let missing = (ReasonCode::NOT_AUTHORIZED, "the certificate lacks the field that names clients");
+        if let Some(field) = config.peer_cert_as_username {
+            connect.username = Some(certificate.field(field).ok_or(missing)?.to_owned());
+        }
+        let Some(field) = config.peer_cert_as_client_id else { return Ok(false) };
+        let client_id = certificate.field(field).ok_or(missing)?;
+        let renamed = connect.client_id != client_id;
+        connect.client_id = client_id.to_owned();
+        Ok(renamed)
+    }
+
     fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
         let config = self.broker.config();
         let properties = connect.properties.as_ref();
@@ -154,8 +180,14 @@ impl Connection {
         out: &mut Outgoing,
     ) -> Flow {
         let Waiting { endpoints, connect, assigned } = waiting;
-        let will = match connect.will.as_ref().map(pending_will).transpose() {
-            Ok(will) => will,
+        let mountpoint = mountpoint(&endpoints, &connect, &identity);
+        let will = mountpoint.and_then(|mountpoint| {
+            let will = connect.will.as_ref();
+            let will = will.map(pending_will).transpose()?;
+            Ok((mountpoint, will))
+        });
+        let (mountpoint, will) = match will {
+            Ok(found) => found,
             Err((code, reason)) => {
                 self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
                 return self.refuse(connect.version, code, reason, context, out);
@@ -170,7 +202,7 @@ impl Connection {
         };
         let topic_alias_maximum = connect.properties.as_ref().topic_alias_maximum().unwrap_or(0);
         let imposed_keep_alive_s = self.imposed_keep_alive_s(&connect);
-        let mut profile = self.profile(endpoints, &connect, identity, context);
+        let mut profile = self.profile(endpoints, mountpoint, &connect, identity, context);
         if !connect.properties.is_empty() {
             profile.properties = Some(Box::new(connect.properties));
         }
@@ -226,6 +258,7 @@ impl Connection {
     fn profile(
         &self,
         endpoints: Endpoints,
+        mountpoint: Option<Mountpoint>,
         connect: &Connect,
         identity: Identity,
         context: &Context,
@@ -238,6 +271,7 @@ impl Connection {
             remote: endpoints.remote,
             local: endpoints.local,
             listener: endpoints.listener,
+            mountpoint,
             peer: Peer {
                 version: connect.version,
                 maximum_packet_size: properties.maximum_packet_size().unwrap_or(MAX_PACKET_SIZE),
@@ -316,8 +350,21 @@ impl Connection {
     }
 }
 
+/// The prefix of the topics of a client.
+fn mountpoint(
+    endpoints: &Endpoints,
+    connect: &Connect,
+    identity: &Identity,
+) -> Result<Option<Mountpoint>, Refused> {
+    let Some(template) = &endpoints.mountpoint else { return Ok(None) };
+    Mountpoint::fill(template, &connect.client_id, connect.username.as_deref(), &identity.attributes).map_err(
+        |_| (ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "a wildcard in a name that becomes part of topics"),
+    )
+}
+
 fn pending_will(will: &Will) -> Result<Box<PendingWill>, Refused> {
     let delay_s = will.properties.as_ref().will_delay_interval().unwrap_or(0);
-    let publish = will.to_publish().map_err(|_| (ReasonCode::TOPIC_NAME_INVALID, "will is not a message"))?;
+    let no_message = |_| (ReasonCode::TOPIC_NAME_INVALID, "will is not a message");
+    let publish = will.to_publish().map_err(no_message)?;
     Ok(Box::new(PendingWill { publish, delay_s }))
 }

@@ -175,19 +175,20 @@ impl Open {
         let mut delivery = self.profile.delivery(queued, context.now_ms());
         delivery.packet_id = packet_id;
         delivery.dup = dup;
+        let publish = self.profile.unmounted(&queued.publish);
         if let Some(aliases) = &mut sent.aliases {
-            delivery.topic_alias = aliases.choose(&queued.publish, &delivery, &self.profile.peer);
+            delivery.topic_alias = aliases.choose(&publish, &delivery, &self.profile.peer);
         }
-        let shared = queued.publish.payload_slice().len() >= SHARE_LIMIT_BYTES;
+        let shared = publish.payload_slice().len() >= SHARE_LIMIT_BYTES;
         let encoded = if shared {
-            delivery.encode_head(&queued.publish, out.buffer())
+            delivery.encode_head(&publish, out.buffer())
         } else {
-            delivery.encode(&queued.publish, out.buffer())
+            delivery.encode(&publish, out.buffer())
         };
         match &encoded {
             Ok(_) => {
                 if shared {
-                    out.push_shared(queued.publish.payload());
+                    out.push_shared(publish.payload());
                 }
                 sent.packets += 1;
                 if !dup && context.wants(EventKind::MessageDelivered) {

@@ -21,6 +21,7 @@ use tracing::debug;
 
 use crate::access::{Identity, Refusal};
 use crate::broker::Broker;
+use crate::certificate::PeerCertificate;
 use crate::context::{ConnectionKey, Context};
 use crate::lifecycle::{Ending, WillFate};
 use crate::metrics::Metric;
@@ -77,6 +78,17 @@ pub struct Endpoints {
     pub local: SocketAddr,
     /// Name of the listener, `tcp:default`.
     pub listener: Arc<str>,
+    /// Template of the prefix that the listener gives topics, if it gives one.
+    pub mountpoint: Option<Arc<str>>,
+    /// The certificate that the client has shown.
+    pub certificate: Option<Box<PeerCertificate>>,
+}
+
+impl Endpoints {
+    /// Names the two ends and the listener; there is no prefix and no certificate.
+    pub fn new(remote: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
+        Self { remote, local, listener, mountpoint: None, certificate: None }
+    }
 }
 
 /// How a connection goes on after a packet.

@@ -214,7 +214,7 @@ impl Open {
         if publish.retain() && !config.retain_available {
             return Err(Rejection::Fatal(ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
         }
-        if broker.rewriter.renames_publishes() {
+        if broker.rewriter.renames_publishes() || self.profile.mountpoint.is_some() {
             return self.accept_renamed(broker, publish, context);
         }
         let topic = publish.topic();
@@ -289,13 +289,22 @@ impl Open {
             return denied;
         }
         let renamed = broker.rewriter.publish(delay.topic, self.renaming());
-        match publish.with_topic(renamed.as_deref().unwrap_or(delay.topic)) {
-            Ok(later) => Rejection::Later(later, delay.due_ms),
+        let later = publish.with_topic(renamed.as_deref().unwrap_or(delay.topic));
+        match later.map(|later| self.mounted(later)) {
+            Ok(Ok(later)) => Rejection::Later(later, delay.due_ms),
+            Ok(Err(rejection)) => rejection,
             Err(_) => Rejection::Message(ReasonCode::TOPIC_NAME_INVALID),
         }
     }
 
-    /// Checks a message, and gives it the topic that the rules say. The client is judged by the topic that it named.
+    /// Gives a message its topic in the tree, with the mountpoint.
+    fn mounted(&self, publish: Publish) -> Result<Publish, Rejection> {
+        let Some(mountpoint) = &self.profile.mountpoint else { return Ok(publish) };
+        let too_long = "topic name too long with its mountpoint";
+        mountpoint.mount(&publish).map_err(|_| self.bad_topic(&publish, too_long))
+    }
+
+    /// Checks a message, and gives it the topic that the rules and its mountpoint say. The client is judged by the topic that it named.
     #[cold]
     fn accept_renamed(
         &mut self,
@@ -313,6 +322,7 @@ impl Open {
         if let Some(renamed) = broker.rewriter.publish(publish.topic(), self.renaming()) {
             publish = publish.with_topic(&renamed).map_err(|_| Rejection::Denied)?;
         }
+        publish = self.mounted(publish)?;
         self.last_routes = Some(self.find_routes(broker, &publish, context)?);
         Ok(publish)
     }

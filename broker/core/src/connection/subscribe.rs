@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::context::Context;
 use crate::filters::Wanted;
 use crate::metrics::Metric;
+use crate::mountpoint::Mountpoint;
 use crate::outgoing::Outgoing;
 use crate::routes::ShareRules;
 use crate::session::{Queued, SubscriptionRecord};
@@ -249,13 +250,16 @@ impl Open {
         Ok(Granted { filter: filter.into(), options, is_new })
     }
 
-    /// Returns the name that a filter has here: that of the client, or what the rules make of it.
+    /// Returns the name that a filter has here: that of the client or what the rules make of it, with its mountpoint.
     fn renamed<'a>(&self, broker: &Broker, text: &'a str) -> Cow<'a, str> {
-        let renamed = Wanted::parse(text).and_then(|wanted| {
-            let filter = broker.rewriter.subscribe(wanted.filter, self.renaming())?;
-            Some(Cow::Owned(format!("{}{filter}", wanted.prefix)))
-        });
-        renamed.unwrap_or(Cow::Borrowed(text))
+        let Some(wanted) = Wanted::parse(text) else { return Cow::Borrowed(text) };
+        let renamed = broker.rewriter.subscribe(wanted.filter, self.renaming());
+        let mountpoint = self.profile.mountpoint.as_ref().map(Mountpoint::as_str);
+        if renamed.is_none() && mountpoint.is_none() {
+            return Cow::Borrowed(text);
+        }
+        let filter = renamed.as_deref().unwrap_or(wanted.filter);
+        Cow::Owned(format!("{}{}{filter}", wanted.prefix, mountpoint.unwrap_or_default()))
     }
 
     /// Fills the client into a filter; none when there is no user name and it is asked for.

@@ -16,6 +16,7 @@ use crate::access::Identity;
 use crate::config::QueueOverflow;
 use crate::context::{ConnectionKey, Context};
 use crate::metrics::Metric;
+use crate::mountpoint::Mountpoint;
 use crate::routes::ShareGroup;
 
 /// The changing part of a session.
@@ -80,6 +81,7 @@ pub(crate) struct Profile {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) listener: Arc<str>,
+    pub(crate) mountpoint: Option<Mountpoint>,
     pub(crate) peer: Peer,
     pub(crate) bridge: bool,
     pub(crate) clean_start: bool,

@@ -1,10 +1,21 @@
 //! A waiting message as the client would get it.
 
-use broker_codec::{Delivery, MAX_PACKET_SIZE, PacketId};
+use std::borrow::Cow;
+
+use broker_codec::{Delivery, MAX_PACKET_SIZE, PacketId, Publish};
 
 use super::{NEVER_MS, Profile, Queued};
 
 impl Profile {
+    /// Returns a message with the topic that the client knows.
+    #[inline]
+    pub(crate) fn unmounted<'a>(&self, publish: &'a Publish) -> Cow<'a, Publish> {
+        match &self.mountpoint {
+            None => Cow::Borrowed(publish),
+            Some(mountpoint) => mountpoint.unmount(publish),
+        }
+    }
+
     /// Describes the PUBLISH of a message, without its packet identifier.
     #[inline]
     pub(crate) fn delivery<'a>(&self, queued: &'a Queued, now_ms: i64) -> Delivery<'a> {
@@ -29,7 +40,7 @@ impl Profile {
         }
         let mut delivery = self.delivery(queued, now_ms);
         delivery.packet_id = Some(PacketId::MIN);
-        delivery.encoded_len(&queued.publish) > limit as usize
+        delivery.encoded_len(&self.unmounted(&queued.publish)) > limit as usize
     }
 }
 

@@ -82,11 +82,8 @@ impl Bench {
     pub(crate) fn open_from(&mut self, version: Version, from: [u8; 4]) -> Client {
         let key = ConnectionKey { worker: 0, slot: self.next_slot, generation: 0 };
         self.next_slot += 1;
-        let endpoints = Endpoints {
-            remote: (from, 1000).into(),
-            local: ([127, 0, 0, 1], 1883).into(),
-            listener: "tcp:default".into(),
-        };
+        let local = ([127, 0, 0, 1], 1883).into();
+        let endpoints = Endpoints::new((from, 1000).into(), local, "tcp:default".into());
         Client {
             connection: Connection::new(Arc::clone(&self.broker), key, endpoints),
             key,
