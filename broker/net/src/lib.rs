@@ -7,12 +7,29 @@
 //! are handled, and messages are put into the queues of their receivers. Then every connection that has something to
 //! send is flushed with one write. So what comes in together goes out together, and a single message goes out at once.
 
+mod access_rules;
+mod certificate;
 mod config;
+mod handshake;
 mod link;
+mod listener;
+mod listeners;
 mod mailbox;
+mod proxy;
+mod rate;
 mod server;
+mod stream;
+mod tls;
+mod websocket;
 mod wheel;
 mod worker;
 
-pub use config::{ListenerConfig, ServerConfig};
+pub use access_rules::{AccessRule, AccessRuleError};
+pub use config::{
+    ClientCertificates, KeepAlive, ListenerConfig, ListenerKind, SUBPROTOCOLS, ServerConfig, TcpOptions,
+    TlsConfig, TlsVersions, WebSocketConfig,
+};
+pub use listeners::{ChangeError, ListenError, ListenerStatus, Listeners};
+pub use rate::{ConnectionRate, RateError};
 pub use server::{Server, StartError};
+pub use tls::TlsError;

@@ -1,23 +1,22 @@
 //! One connection on its worker: reading, writing, lingering.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker_codec::Decoder;
 use broker_core::{Connection, ConnectionKey, Outgoing};
-use socket2::SockRef;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::mailbox::Ticket;
+use crate::listener::{Listener, Ticket};
+use crate::stream::{Writer, Written};
 
 /// A connection and its socket.
 pub(crate) struct Link {
     pub(crate) key: ConnectionKey,
-    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) writer: Writer,
     pub(crate) state: RefCell<LinkState>,
     /// The tick of the last packet.
     pub(crate) last_seen: Cell<u32>,
@@ -27,7 +26,7 @@ pub(crate) struct Link {
     pub(crate) reading: Cell<Option<AbortHandle>>,
     /// Wakes that task when it is paused and there may be room again.
     room: Notify,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 /// What changes with every packet.
@@ -53,20 +52,8 @@ pub(crate) struct LinkState {
     pub(crate) closed: bool,
 }
 
-/// How far writing came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// Everything is out.
-    All,
-    /// The socket takes nothing more for now.
-    Blocked,
-}
-
 /// Bytes of answers that are kept for a client that does not read them, before we stop to read what it sends.
 const ANSWERS_MAX: usize = 64 * 1024;
-
-/// Pieces that one write takes.
-const SLICES_MAX: usize = 64;
 
 impl LinkState {
     /// Says whether nothing more should be handled for now, because of what waits for the client or for rules.
@@ -90,7 +77,7 @@ impl LinkState {
 impl Link {
     pub(crate) fn new(
         key: ConnectionKey,
-        writer: OwnedWriteHalf,
+        writer: Writer,
         connection: Connection,
         decoder: Decoder,
         ticket: Ticket,
@@ -115,7 +102,7 @@ impl Link {
             silence_limit: Cell::new(0),
             reading: Cell::new(None),
             room: Notify::new(),
-            _ticket: ticket,
+            ticket,
         })
     }
 
@@ -140,30 +127,20 @@ impl Link {
         }
     }
 
-    /// Writes as much as the socket takes and returns the number of bytes too.
-    pub(crate) fn write(&self, out: &mut Outgoing) -> io::Result<(Written, usize)> {
-        let mut total = 0;
-        while !out.is_empty() {
-            let result = match out.contiguous() {
-                Some(bytes) => self.writer.try_write(bytes),
-                None => {
-                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                    let filled = out.slices(&mut slices);
-                    self.writer.try_write_vectored(&slices[..filled])
-                }
-            };
-            match result {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    total += count;
-                    out.advance(count);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok((Written::Blocked, total)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+    /// Says whether the connection came in through that listener.
+    pub(crate) fn is_of(&self, listener: &Arc<Listener>) -> bool {
+        Arc::ptr_eq(self.ticket.listener(), listener)
+    }
+
+    /// Writes all of `out`, and what the layers around the socket keep; says whether that was possible.
+    async fn write_all(&self, out: &mut Outgoing) -> bool {
+        loop {
+            match self.writer.write(out) {
+                Ok((Written::All, _)) => return true,
+                Ok((Written::Blocked, _)) if self.writer.writable().await.is_ok() => {}
+                Ok((Written::Blocked, _)) | Err(_) => return false,
             }
         }
-        Ok((Written::All, total))
     }
 
     /// Sends the last bytes and gives the peer a moment to read them.
@@ -173,23 +150,12 @@ impl Link {
         const LIMIT: Duration = Duration::from_secs(1);
         let _ = tokio::time::timeout(LIMIT, async {
             let mut out = std::mem::take(&mut self.state.borrow_mut().out);
-            while let Ok((Written::Blocked, _)) = self.write(&mut out) {
-                if self.writer.writable().await.is_err() {
-                    return;
-                }
-            }
-            if SockRef::from(self.writer.as_ref()).shutdown(std::net::Shutdown::Write).is_err() {
+            if !self.write_all(&mut out).await {
                 return;
             }
-            let stream = self.writer.as_ref();
-            let mut rest = [0; 1024];
-            while stream.readable().await.is_ok() {
-                match stream.try_read(&mut rest) {
-                    Ok(0) => return,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(_) => return,
-                }
+            self.writer.say_goodbye();
+            if self.write_all(&mut out).await && self.writer.shut_down().is_ok() {
+                let _ = self.writer.drain().await; // however it ends, it has ended
             }
         })
         .await;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use broker_core::{CloseReason, ConnectionKey, Endpoints, Outlets};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+
+use crate::listener::{Listener, Listening, Ticket};
 
 /// The mailboxes of all workers.
 #[derive(Debug)]
@@ -29,6 +31,9 @@ pub(crate) struct Mail {
     pub(crate) close: Vec<(ConnectionKey, CloseReason)>,
     pub(crate) settled: Vec<(ConnectionKey, u64, Settled)>,
     pub(crate) sockets: Vec<Accepted>,
+    pub(crate) listening: Vec<Listening>,
+    /// Listeners whose clients are dropped.
+    pub(crate) dropped: Vec<Arc<Listener>>,
     pub(crate) stop: Option<Stop>,
 }
 
@@ -40,11 +45,9 @@ pub(crate) struct Accepted {
     pub(crate) socket: TcpStream,
     pub(crate) endpoints: Endpoints,
     pub(crate) ticket: Ticket,
+    /// A place among the handshakes under way.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
-
-/// A place among the connections of a listener, free again when dropped.
-#[derive(Debug)]
-pub(crate) struct Ticket(#[allow(dead_code)] pub(crate) Arc<()>); // counted, never read
 
 /// The order to stop.
 #[derive(Debug)]

@@ -1,61 +1,48 @@
 //! Starting and stopping.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use broker_core::{Broker, Endpoints};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use broker_core::Broker;
 use tokio::sync::oneshot;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::LocalSet;
 use tracing::{info, warn};
 
-use crate::config::{ListenerConfig, ServerConfig};
-use crate::mailbox::{Accepted, Mailboxes, Stop, Ticket};
+use crate::config::ServerConfig;
+use crate::listeners::{ListenError, Listeners, Prepared};
+use crate::mailbox::{Mailboxes, Stop};
 use crate::worker::Worker;
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_PERIOD: Duration = Duration::from_secs(2);
 
 /// The listeners and workers that run.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    listeners: Listeners,
     mailboxes: Arc<Mailboxes>,
     threads: Vec<JoinHandle<()>>,
+    /// Ends the thread that watches certificates when it is dropped.
+    watching: Option<(SyncSender<()>, JoinHandle<()>)>,
     broker: Arc<Broker>,
 }
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is in use.
-    #[error("port taken: `{bind}` of listener `{listener}` is in use; set another `bind` for it")]
-    PortTaken {
-        /// Name of the listener.
-        listener: String,
-        /// The address.
-        bind: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The address cannot be listened on.
-    #[error("cannot listen on `{bind}`, the `bind` of listener `{listener}`")]
-    Listen {
-        /// Name of the listener.
-        listener: String,
-        /// The address.
-        bind: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// A worker thread cannot be started.
-    #[error("cannot start worker thread {worker}")]
-    Worker {
-        /// Number of the worker.
-        worker: usize,
+    /// A listener does not start.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A thread cannot be started.
+    #[error("cannot start thread `{thread}`")]
+    Thread {
+        /// Its name.
+        thread: String,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -66,56 +53,40 @@ impl Server {
     /// Opens the listeners and starts the workers.
     ///
     /// # Errors
-    /// When an address cannot be listened on, or a thread cannot be started. Nothing keeps running then.
+    /// When a listener cannot be opened, or a thread cannot be started. Nothing keeps running then.
     pub fn start(config: ServerConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
-        let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        for listener in &config.listeners {
-            let socket = listen(listener).map_err(|source| start_error(listener, source))?;
-            addresses.push(socket.local_addr().map_err(|source| start_error(listener, source))?);
-            listeners.push((socket, listener.clone()));
-        }
         let workers = config.worker_count();
+        let prepared: Vec<Prepared> =
+            config.listeners.into_iter().map(Prepared::new).collect::<Result<_, _>>()?;
+        let addresses = prepared.iter().filter_map(Prepared::address).collect();
         let mailboxes = Mailboxes::new(workers);
         broker.set_outlets(Arc::clone(&mailboxes) as _);
-        let mut server = Self { addresses, mailboxes, threads: Vec::new(), broker };
+        let listeners = Listeners::new(Arc::clone(&mailboxes));
+        let mut server =
+            Self { addresses, listeners, mailboxes, threads: Vec::new(), watching: None, broker };
         for worker in 0..workers {
-            let own_listeners = if worker == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
-            match server.start_worker(worker, own_listeners, config.idle_timeout) {
-                Ok(thread) => server.threads.push(thread),
-                Err(source) => {
-                    server.stop_threads();
-                    return Err(StartError::Worker { worker, source });
-                }
-            }
+            let thread = server.start_worker(worker, config.idle_timeout);
+            let thread =
+                thread.map_err(|source| StartError::Thread { thread: format!("mqtt-{worker}"), source })?;
+            server.threads.push(thread);
         }
-        for (listener, address) in config.listeners.iter().zip(&server.addresses) {
-            info!(listener = listener.id(), %address, workers, "listening");
-        }
+        let watching = watch_certificates(server.listeners.clone());
+        let watching =
+            watching.map_err(|source| StartError::Thread { thread: "mqtt-files".to_owned(), source })?;
+        server.watching = Some(watching);
+        prepared.into_iter().for_each(|listener| server.listeners.install(listener));
+        info!(workers, "MQTT workers started");
         Ok(server)
     }
 
-    fn start_worker(
-        &self,
-        index: usize,
-        listeners: Vec<(StdListener, ListenerConfig)>,
-        idle_timeout: Duration,
-    ) -> io::Result<JoinHandle<()>> {
+    fn start_worker(&self, index: usize, idle_timeout: Duration) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let broker = Arc::clone(&self.broker);
         let mailboxes = Arc::clone(&self.mailboxes);
         std::thread::Builder::new().name(format!("mqtt-{index}")).spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
-                let worker = Worker::new(index as u16, broker, Arc::clone(&mailboxes), idle_timeout);
-                let accepting: Vec<_> = listeners
-                    .into_iter()
-                    .map(|(socket, config)| {
-                        spawn_local(accept(socket, config, worker.clone(), Arc::clone(&mailboxes)))
-                    })
-                    .collect();
-                let running = worker.run_with(|| accepting.iter().for_each(|task| task.abort()));
-                running.await;
+                Worker::new(index as u16, broker, mailboxes, idle_timeout).run().await;
             });
         })
     }
@@ -125,9 +96,14 @@ impl Server {
         self.addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
-    /// Returns the addresses of all listeners, in the order of the configuration.
+    /// Returns the addresses of the listeners that were opened at the start, in the order of the configuration.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Returns the listeners, to look at and to change.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// Stops: accepts nothing more, tells clients, sends what is to be sent within `grace`, and ends the workers.
@@ -155,9 +131,13 @@ impl Server {
     }
 
     fn join_threads(&mut self) {
-        for thread in self.threads.drain(..) {
+        let watching = self.watching.take().map(|(stop, thread)| {
+            drop(stop);
+            thread
+        });
+        for thread in self.threads.drain(..).chain(watching) {
             if thread.join().is_err() {
-                warn!("a worker thread has panicked");
+                warn!("a thread has panicked");
             }
         }
     }
@@ -166,70 +146,20 @@ impl Server {
 /// A server that is dropped without [`Server::shutdown`] stops at once.
 impl Drop for Server {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
+        if !self.threads.is_empty() || self.watching.is_some() {
             self.stop_threads();
         }
     }
 }
 
-fn listen(config: &ListenerConfig) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(config.bind), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&config.bind.into())?;
-    socket.listen(config.backlog)?;
-    Ok(socket.into())
-}
-
-fn start_error(config: &ListenerConfig, source: io::Error) -> StartError {
-    let (listener, bind) = (config.id(), config.bind);
-    if source.kind() == io::ErrorKind::AddrInUse {
-        StartError::PortTaken { listener, bind, source }
-    } else {
-        StartError::Listen { listener, bind, source }
-    }
-}
-
-/// Accepts connections and hands them to the workers in turn.
-async fn accept(
-    socket: StdListener,
-    config: ListenerConfig,
-    worker: std::rc::Rc<Worker>,
-    mailboxes: Arc<Mailboxes>,
-) {
-    /// How long to wait when the process is out of file descriptors or memory.
-    const RETRY_AFTER: Duration = Duration::from_millis(100);
-    let id: Arc<str> = config.id().into();
-    let listener = match TcpListener::from_std(socket) {
-        Ok(listener) => listener,
-        Err(error) => {
-            warn!(listener = %id, %error, "cannot accept connections");
-            return;
+/// Looks at the files of certificates until the sender is dropped. A thread of its own: reading files would hold up
+/// whom it shares one with.
+fn watch_certificates(listeners: Listeners) -> io::Result<(SyncSender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = sync_channel::<()>(0);
+    let thread = std::thread::Builder::new().name("mqtt-files".to_owned()).spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(CERTIFICATES_PERIOD) {
+            listeners.reload_certificates(false);
         }
-    };
-    let tickets = Arc::new(());
-    let mut turn = 0;
-    loop {
-        let (socket, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(listener = %id, %error, "cannot accept a connection");
-                tokio::time::sleep(RETRY_AFTER).await;
-                continue;
-            }
-        };
-        if config.max_connections > 0 && Arc::strong_count(&tickets) > config.max_connections {
-            continue; // dropped: closes it
-        }
-        let Ok(local) = socket.local_addr() else { continue };
-        let endpoints = Endpoints { remote, local, listener: Arc::clone(&id) };
-        let ticket = Ticket(Arc::clone(&tickets));
-        let target = turn;
-        turn = (turn + 1) % mailboxes.len() as u16;
-        if target == 0 {
-            worker.adopt(socket, endpoints, ticket);
-        } else if let Ok(socket) = socket.into_std() {
-            mailboxes.of(target).put(|mail| mail.sockets.push(Accepted { socket, endpoints, ticket }));
-        }
-    }
+    })?;
+    Ok((stop, thread))
 }

@@ -7,18 +7,24 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker_codec::Decoder;
 use broker_core::{Broker, CloseReason, Connection, ConnectionKey, Context, Endpoints, Flow};
 use slab::Slab;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::{JoinSet, spawn_local};
 use tracing::{debug, error, warn};
 
+use crate::config::TcpOptions;
+use crate::handshake::shake_hands;
 use crate::link::Link;
-use crate::mailbox::{Mail, Mailboxes, Stop, Ticket};
+use crate::listener::{Ticket, accept};
+use crate::mailbox::{Mail, Mailboxes, Stop};
+use crate::stream::{self, Reader, Writer};
 use crate::wheel::Wheel;
 
 /// What belongs to one worker thread. Nothing of it is shared with another.
@@ -41,6 +47,10 @@ pub(crate) struct Worker {
     holding: RefCell<Vec<Rc<Link>>>,
     wheel: RefCell<Wheel<(u32, u32)>>,
     lingering: RefCell<JoinSet<()>>,
+    /// New connections that are not as far as MQTT.
+    arriving: RefCell<JoinSet<()>>,
+    /// Listeners; of worker 0 only.
+    accepting: RefCell<JoinSet<()>>,
 }
 
 /// Length of a tick of the wheel.
@@ -48,6 +58,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Ticks after which routes and retained messages are looked through.
 const SWEEP_TICKS: u32 = 40;
+
+/// The least that the largest frame of a WebSocket is.
+const FRAME_BYTES_LEAST: usize = 1024 * 1024;
 
 /// Bytes read at once.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -74,12 +87,14 @@ impl Worker {
             flush_wanted: Notify::new(),
             holding: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
-            lingering: RefCell::new(JoinSet::new()),
+            lingering: RefCell::default(),
+            arriving: RefCell::default(),
+            accepting: RefCell::default(),
         })
     }
 
-    /// Runs until it is told to stop, and calls `on_stop` before it ends its connections.
-    pub(crate) async fn run_with(self: Rc<Self>, on_stop: impl FnOnce()) {
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(self: Rc<Self>) {
         let flusher = spawn_local(keep_running("flusher", Rc::clone(&self), Self::run_flusher));
         let ticker = spawn_local(keep_running("ticker", Rc::clone(&self), Self::run_ticker));
         let stop = loop {
@@ -88,7 +103,8 @@ impl Worker {
                 break stop;
             }
         };
-        on_stop();
+        self.accepting.borrow_mut().abort_all();
+        self.arriving.borrow_mut().abort_all();
         flusher.abort();
         ticker.abort();
         self.stop(stop.grace).await;
@@ -97,11 +113,23 @@ impl Worker {
 
     fn handle_mail(self: &Rc<Self>, mail: Mail) -> Option<Stop> {
         self.start_batch();
+        for listening in mail.listening {
+            let mut accepting = self.accepting.borrow_mut();
+            while accepting.try_join_next().is_some() {}
+            accepting.spawn_local(accept(listening, Rc::clone(self), Arc::clone(&self.mailboxes)));
+        }
         for accepted in mail.sockets {
             match TcpStream::from_std(accepted.socket) {
-                Ok(socket) => self.adopt(socket, accepted.endpoints, accepted.ticket),
+                Ok(socket) => self.take_in(socket, accepted.endpoints, accepted.ticket, accepted.permit),
                 Err(error) => warn!(%error, "cannot take a new connection"),
             }
+        }
+        for listener in mail.dropped {
+            let links = self.links.borrow();
+            let of_it = links.iter().filter(|(_, link)| link.is_of(&listener));
+            let of_it: Vec<Rc<Link>> = of_it.map(|(_, link)| Rc::clone(link)).collect();
+            drop(links);
+            of_it.iter().for_each(|link| self.close(link, CloseReason::ServerShutdown));
         }
         for key in mail.flush {
             self.list_key(key);
@@ -120,13 +148,46 @@ impl Worker {
         mail.stop
     }
 
-    /// Takes a new connection in.
-    pub(crate) fn adopt(self: &Rc<Self>, socket: TcpStream, endpoints: Endpoints, ticket: Ticket) {
-        if let Err(error) = socket.set_nodelay(true) {
+    /// Takes a new connection in: at once, or after what comes before MQTT.
+    pub(crate) fn take_in(
+        self: &Rc<Self>,
+        socket: TcpStream,
+        mut endpoints: Endpoints,
+        ticket: Ticket,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let settings = ticket.listener().settings();
+        if let Err(error) = set_options(&socket, &settings.config.tcp) {
             debug!(%error, "connection broke before it was taken");
             return;
         }
-        let (reader, writer) = socket.into_split();
+        if !settings.has_handshake() {
+            return self.adopt(stream::plain(socket), endpoints, ticket);
+        }
+        let worker = Rc::clone(self);
+        let mut arriving = self.arriving.borrow_mut();
+        while arriving.try_join_next().is_some() {}
+        arriving.spawn_local(async move {
+            let frame_bytes_max =
+                (worker.broker.config().max_packet_size as usize * 2).max(FRAME_BYTES_LEAST);
+            let shaken = shake_hands(socket, &settings, &mut endpoints, frame_bytes_max).await;
+            drop(permit);
+            match shaken {
+                Ok(sides) => worker.adopt(sides, endpoints, ticket),
+                Err(error) => {
+                    let counters = ticket.listener().counters();
+                    counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                    debug!(listener = %endpoints.listener, peer = %endpoints.remote, %error, "no connection");
+                }
+            }
+        });
+    }
+
+    /// Begins to read from a new connection.
+    fn adopt(self: &Rc<Self>, (reader, writer): (Reader, Writer), endpoints: Endpoints, ticket: Ticket) {
+        if !ticket.is_current() {
+            return; // its listener has dropped its clients since
+        }
         let mut links = self.links.borrow_mut();
         let entry = links.vacant_entry();
         let generation = self.next_generation.get();
@@ -295,6 +356,18 @@ impl Worker {
             warn!("some clients did not read their last packets in time");
         }
     }
+}
+
+fn set_options(socket: &TcpStream, options: &TcpOptions) -> std::io::Result<()> {
+    socket.set_nodelay(options.nodelay)?;
+    if let Some(keepalive) = options.keepalive {
+        let keepalive = TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.probes);
+        SockRef::from(socket).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(())
 }
 
 /// Runs a task that never ends, and starts it again should it panic: without it every connection of the worker would

@@ -6,7 +6,8 @@ use broker_core::{CloseReason, ConnectionKey, Outgoing};
 use tokio::task::spawn_local;
 
 use super::Worker;
-use crate::link::{Link, Written};
+use crate::link::Link;
+use crate::stream::Written;
 
 /// Bytes gathered for one write.
 const ROOM_BYTES: usize = 64 * 1024;
@@ -131,7 +132,7 @@ impl Worker {
             let broken = loop {
                 rounds += 1;
                 let more = state.connection.fill(ROOM_BYTES, &mut self.context.borrow_mut(), &mut out);
-                match link.write(&mut out) {
+                match link.writer.write(&mut out) {
                     Ok((Written::All, count)) => {
                         sent += count;
                         left = more && rounds == ROUNDS_MAX;
@@ -180,7 +181,11 @@ impl Worker {
             let broken = link.writer.writable().await.is_err();
             let result = {
                 let state = &mut *link.state.borrow_mut();
-                if broken { Err(std::io::ErrorKind::BrokenPipe.into()) } else { link.write(&mut state.out) }
+                if broken {
+                    Err(std::io::ErrorKind::BrokenPipe.into())
+                } else {
+                    link.writer.write(&mut state.out)
+                }
             };
             match result {
                 Ok((written, count)) => {

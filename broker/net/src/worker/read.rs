@@ -1,6 +1,7 @@
 //! Reading and handling packets.
 
 use std::future::{Future, poll_fn};
+use std::io::{Error, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
@@ -8,11 +9,11 @@ use std::task::{Context as TaskContext, Poll};
 use broker_codec::Step;
 use broker_core::{CloseReason, Flow, Identity, Refusal};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
 
 use super::{READ_BUFFER_BYTES, Worker, ticks};
 use crate::link::{Link, LinkState};
+use crate::stream::Reader;
 
 /// What comes after a read.
 enum Next {
@@ -28,6 +29,15 @@ enum Next {
     },
     /// The network connection is gone.
     Broken,
+    /// What came is no bytes of MQTT, whatever they say.
+    Invalid,
+}
+
+impl Next {
+    #[cold]
+    fn after(error: &Error) -> Self {
+        if error.kind() == ErrorKind::InvalidData { Self::Invalid } else { Self::Broken }
+    }
 }
 
 /// A tail beyond this is read into directly instead of being copied before each read.
@@ -38,7 +48,7 @@ const RESERVE_BYTES: usize = 256 * 1024;
 
 impl Worker {
     /// Reads from a connection until it ends.
-    pub(super) async fn run_link(self: Rc<Self>, link: Rc<Link>, mut reader: OwnedReadHalf) {
+    pub(super) async fn run_link(self: Rc<Self>, link: Rc<Link>, mut reader: Reader) {
         loop {
             let next = poll_fn(|task| self.poll_link(task, &link, &mut reader)).await;
             match self.resume(&link, next).await {
@@ -66,9 +76,11 @@ impl Worker {
                     self.finish_batch();
                     return;
                 }
-                Next::Broken => {
+                next @ (Next::Broken | Next::Invalid) => {
                     self.start_batch();
-                    self.close(&link, CloseReason::TcpClosed);
+                    let is_invalid = matches!(next, Next::Invalid);
+                    let reason = if is_invalid { CloseReason::ProtocolError } else { CloseReason::TcpClosed };
+                    self.close(&link, reason);
                     self.finish_batch();
                     return;
                 }
@@ -94,7 +106,7 @@ impl Worker {
         self: &Rc<Self>,
         task: &mut TaskContext<'_>,
         link: &Rc<Link>,
-        reader: &mut OwnedReadHalf,
+        reader: &mut Reader,
     ) -> Poll<Next> {
         let tail_len = link.state.borrow().tail.len();
         if tail_len >= TAIL_IN_PLACE_BYTES {
@@ -104,7 +116,7 @@ impl Worker {
         let mut filled = ReadBuf::new(&mut buffer[tail_len..]);
         match Pin::new(reader).poll_read(task, &mut filled) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Next::Broken),
+            Poll::Ready(Err(error)) => return Poll::Ready(Next::after(&error)),
             Poll::Ready(Ok(())) => {}
         }
         let count = filled.filled().len();
@@ -128,7 +140,7 @@ impl Worker {
         self: &Rc<Self>,
         task: &mut TaskContext<'_>,
         link: &Rc<Link>,
-        reader: &mut OwnedReadHalf,
+        reader: &mut Reader,
     ) -> Poll<Next> {
         let count = {
             let state = &mut *link.state.borrow_mut();
@@ -136,7 +148,8 @@ impl Worker {
             state.tail.reserve_exact(missing.clamp(TAIL_IN_PLACE_BYTES, RESERVE_BYTES.max(state.tail.len())));
             match poll_read_buf(Pin::new(reader), task, &mut state.tail) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_) | Ok(0)) => return Poll::Ready(Next::Broken),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Next::Broken),
+                Poll::Ready(Err(error)) => return Poll::Ready(Next::after(&error)),
                 Poll::Ready(Ok(count)) => count,
             }
         };
