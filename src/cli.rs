@@ -215,6 +215,12 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         command: ObjectsCommand,
     },
+    /// Listeners; lists them when nothing else is said.
+    Listeners {
+        /// What to do.
+        #[command(subcommand)]
+        command: Option<ListenersCommand>,
+    },
 }
 
 /// What to show of the server.
@@ -264,6 +270,36 @@ pub(crate) enum ClientsCommand {
     Kick {
         /// Client id.
         client_id: String,
+    },
+}
+
+/// What to do with listeners.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListenersCommand {
+    /// List them.
+    List,
+    /// Accept connections.
+    Start {
+        /// `type:name`, such as `tcp:default`.
+        id: String,
+    },
+    /// Accept nothing more; clients stay.
+    Stop {
+        /// `type:name`.
+        id: String,
+    },
+    /// Open one anew; its clients are dropped.
+    Restart {
+        /// `type:name`.
+        id: String,
+    },
+    /// Switch one on or off, also after a restart of the server.
+    Enable {
+        /// `type:name`.
+        id: String,
+        /// `true` or `false`.
+        #[arg(action = clap::ArgAction::Set)]
+        enable: bool,
     },
 }
 

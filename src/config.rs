@@ -1,9 +1,9 @@
 //! The server's configuration file: described once here; validation, JSON Schema and reference come from it.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use broker_core::CertificateField;
 use connectors_api::{ByteSize, ConfigProblem, Period, parse_config};
 use engine_sql::functions::{JQ_TIME_LIMIT_MS, JQ_TIME_LIMIT_MS_MAX};
 use schemars::JsonSchema;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::editions::Edition;
+use crate::listener_config::Listeners;
 use crate::messaging::{
     self, AutoSubscribe, Delayed, InitialStickyPick, Messaging, Rewrite, SharedOffline, SharedStrategy,
     SysTopics,
@@ -53,6 +54,9 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Longest time that a stop waits for clients and for rows on their way to targets.
     pub(crate) shutdown_timeout: Period,
+    /// Where `--mqtt` says that `tcp:default` listens.
+    #[serde(skip)]
+    pub(crate) mqtt_flag: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -74,44 +78,7 @@ impl Default for Config {
             api: Api::default(),
             log: Log::default(),
             shutdown_timeout: Period::seconds(30),
-        }
-    }
-}
-
-/// Listeners by kind and name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Listeners {
-    /// Plain TCP.
-    pub(crate) tcp: BTreeMap<String, TcpListener>,
-    /// Threads that serve connections. 0: half of the cores, at least one.
-    pub(crate) workers: u16,
-}
-
-impl Default for Listeners {
-    fn default() -> Self {
-        Self { tcp: BTreeMap::from([("default".to_owned(), TcpListener::default())]), workers: 0 }
-    }
-}
-
-/// One TCP listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct TcpListener {
-    /// Whether it is started.
-    pub(crate) enable: bool,
-    /// Address and port. Also `--mqtt` for the listener `default`.
-    pub(crate) bind: SocketAddr,
-    /// Connections at a time; more are refused.
-    pub(crate) max_connections: u32,
-}
-
-impl Default for TcpListener {
-    fn default() -> Self {
-        Self {
-            enable: true,
-            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1883)),
-            max_connections: 1_048_576,
+            mqtt_flag: None,
         }
     }
 }
@@ -124,6 +91,10 @@ pub(crate) struct Mqtt {
     pub(crate) idle_timeout: Period,
     /// Largest packet that is accepted, fixed header included.
     pub(crate) max_packet_size: ByteSize,
+    /// The part of a client's certificate that becomes its user name.
+    pub(crate) peer_cert_as_username: PeerCertAs,
+    /// The part of a client's certificate that becomes its client id.
+    pub(crate) peer_cert_as_clientid: PeerCertAs,
     /// Longest client id, in bytes.
     pub(crate) max_clientid_len: u16,
     /// Most levels of a topic or filter.
@@ -171,6 +142,8 @@ impl Default for Mqtt {
         Self {
             idle_timeout: Period::seconds(15),
             max_packet_size: ByteSize::mebibytes(1),
+            peer_cert_as_username: PeerCertAs::Disabled,
+            peer_cert_as_clientid: PeerCertAs::Disabled,
             max_clientid_len: 256,
             max_topic_levels: 128,
             max_topic_alias: 256,
@@ -192,6 +165,46 @@ impl Default for Mqtt {
             shared_subscription_offline: SharedOffline::default(),
             shared_subscription_backlog: 10_000,
         }
+    }
+}
+
+/// A part of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PeerCertAs {
+    /// None: the client says its name itself.
+    Disabled,
+    /// The common name.
+    Cn,
+    /// The whole subject, as RFC 4514 writes it.
+    Dn,
+    /// The certificate in base64 of its DER form.
+    Crt,
+    /// The certificate in PEM.
+    Pem,
+    /// MD5 of the DER form, hexadecimal.
+    Md5,
+    /// SHA-256 of the DER form, hexadecimal.
+    Sha256,
+    /// The first URI among the alternative names.
+    SanUri,
+    /// The first DNS name among the alternative names.
+    SanDns,
+}
+
+impl PeerCertAs {
+    pub(crate) fn field(self) -> Option<CertificateField> {
+        Some(match self {
+            Self::Disabled => return None,
+            Self::Cn => CertificateField::CommonName,
+            Self::Dn => CertificateField::Subject,
+            Self::Crt => CertificateField::Der,
+            Self::Pem => CertificateField::Pem,
+            Self::Md5 => CertificateField::Md5,
+            Self::Sha256 => CertificateField::Sha256,
+            Self::SanUri => CertificateField::SanUri,
+            Self::SanDns => CertificateField::SanDns,
+        })
     }
 }
 
@@ -278,10 +291,11 @@ pub(crate) fn read(path: &Path) -> Result<Config, Vec<Problem>> {
 /// # Errors
 /// Every problem with its place.
 pub(crate) fn check(file: &TomlFile) -> Result<Config, Vec<Problem>> {
-    let config: Config = parse_config(&file.json).map_err(|error| {
+    let mut config: Config = parse_config(&file.json).map_err(|error| {
         let problems = problems_one_by_one(file);
         if problems.is_empty() { file.problems("", &error) } else { problems }
     })?;
+    config.listeners.complete(file.json.get("listeners").unwrap_or(&Json::Null));
     let problems: Vec<Problem> =
         config.problems().into_iter().map(|problem| file.problem(&problem.path, problem.message)).collect();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -388,6 +402,10 @@ impl Config {
             &self.log.level,
         );
         problems.extend(messaging::problems(self));
+        let below = |problem: ConfigProblem| {
+            ConfigProblem::new(format!("listeners.{}", problem.path), problem.message)
+        };
+        problems.extend(self.listeners.problems().into_iter().map(below));
         problems
     }
 }
@@ -411,6 +429,15 @@ mod tests {
     fn an_empty_file_is_the_default() {
         let file = TomlFile::parse(Path::new("sluice.toml"), String::new()).unwrap();
         assert_eq!(check(&file).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_listener_default_stays_beside_others() {
+        let file = TomlFile::parse(Path::new("sluice.toml"), "[listeners.tcp.x]\nbind = 1884".to_owned());
+        let listeners = check(&file.unwrap()).unwrap().listeners;
+        assert_eq!(listeners.tcp.keys().collect::<Vec<_>>(), ["default", "x"]);
+        assert!(listeners.tcp["default"].enable);
+        assert_eq!(listeners.declared.into_iter().collect::<Vec<_>>(), ["tcp:x"]);
     }
 
     #[test]
@@ -452,6 +479,10 @@ mod tests {
         assert!(
             problem("[mqtt]\nidle_timeout = '3 parsecs'")
                 .contains("2:16 mqtt.idle_timeout: expected a duration")
+        );
+        assert!(
+            problem("[listeners.ssl.x]\nbind = 8883\n[listeners.ssl.x.ssl_options]\ncertfile = 'c'")
+                .ends_with("listeners.ssl.x.ssl_options: `certfile` and `keyfile` are needed")
         );
         assert!(
             problem("[listeners.tcp.default]\nbind = 'localhost'")

@@ -9,7 +9,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value as Json;
 
 use crate::cli::{
-    BrokerCommand, ClientsCommand, Ctl, CtlCommand, ObjectsCommand, SubscriptionsCommand, TopicsCommand,
+    BrokerCommand, ClientsCommand, Ctl, CtlCommand, ListenersCommand, ObjectsCommand, SubscriptionsCommand,
+    TopicsCommand,
 };
 use crate::clock::SystemClock;
 use crate::data_dir::Control;
@@ -43,6 +44,9 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
         CtlCommand::Rules { command } => objects(&api, &RULES, command, json).await,
         CtlCommand::Connectors { command } => objects(&api, &CONNECTORS, command, json).await,
         CtlCommand::Actions { command } => objects(&api, &ACTIONS, command, json).await,
+        CtlCommand::Listeners { command } => {
+            listeners(&api, command.unwrap_or(ListenersCommand::List), json).await
+        }
     }
 }
 
@@ -251,6 +255,63 @@ async fn clients(api: &Api, command: ClientsCommand, json: bool) -> anyhow::Resu
             Ok(())
         }
     }
+}
+
+async fn listeners(api: &Api, command: ListenersCommand, json: bool) -> anyhow::Result<()> {
+    let (id, verb, done) = match command {
+        ListenersCommand::List => {
+            let listeners = api.get("/listeners").await?.unwrap_or_default();
+            if json {
+                return print_json(&listeners);
+            }
+            for listener in listeners.as_array().into_iter().flatten() {
+                show_listener(listener)?;
+            }
+            return Ok(());
+        }
+        ListenersCommand::Enable { id, enable } => {
+            let body = serde_json::json!({ "enable": enable });
+            if api.send(Method::PUT, &format!("/listeners/{}", part(&id)), Some(&body)).await?.is_none() {
+                return not_found();
+            }
+            say!("{} {id} listener successfully.", if enable { "Enabled" } else { "Disabled" });
+            return Ok(());
+        }
+        ListenersCommand::Start { id } => (id, "start", "Started"),
+        ListenersCommand::Stop { id } => (id, "stop", "Stopped"),
+        ListenersCommand::Restart { id } => (id, "restart", "Restarted"),
+    };
+    match api.send(Method::POST, &format!("/listeners/{}/{verb}", part(&id)), None).await? {
+        Some(_) => say!("{done} {id} listener successfully."),
+        None => return not_found(),
+    }
+    Ok(())
+}
+
+/// A block of lines for each listener, as scripts know it.
+fn show_listener(listener: &Json) -> anyhow::Result<()> {
+    say!("{}", text(listener, "id"));
+    let listen_on = match listener.get("listen_on") {
+        Some(Json::String(address)) => address.clone(),
+        _ => text(listener, "bind"),
+    };
+    let counter = |name: &str| text(listener.get("counters").unwrap_or(&Json::Null), name);
+    for (name, value) in [
+        ("listen_on", listen_on),
+        ("acceptors", text(listener, "acceptors")),
+        ("proxy_protocol", text(listener, "proxy_protocol")),
+        ("enable", text(listener, "enable")),
+        ("running", text(listener, "running")),
+        ("current_conn", text(listener, "current_connections")),
+        ("max_conns", text(listener, "max_connections")),
+        ("accepted", counter("accepted")),
+        ("refused_full", counter("refused_full")),
+        ("refused_address", counter("refused_address")),
+        ("failed_handshakes", counter("failed_handshakes")),
+    ] {
+        say!("  {name:<17}: {value}");
+    }
+    Ok(())
 }
 
 /// Says that what was named is not there, where scripts look for it.

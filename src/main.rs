@@ -11,6 +11,8 @@ mod ctl;
 mod data_dir;
 mod editions;
 mod eval;
+mod listener_config;
+mod listener_desk;
 mod memory;
 mod messaging;
 mod mqtt_client;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use api::{Api, ApiParts, ApiSettings, FirstUser, Store as _};
+use api::{Api, ApiParts, ApiSettings, FirstUser, ListenerControl, Store as _};
 use broker_core::{Broker, BrokerConfig};
 use engine_event::Clock;
 use engine_runtime::{Engine, EngineConfig};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -19,6 +20,8 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::data_dir::{Control, DataDir};
 use crate::editions::Edition;
+use crate::listener_config::{Bind, Listeners};
+use crate::listener_desk::ListenerDesk;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
 use crate::{connectors, memory, messaging};
@@ -42,7 +45,9 @@ pub(crate) fn configure(options: &Start) -> anyhow::Result<Config> {
         config.edition = edition;
     }
     if let Some(bind) = options.mqtt {
-        config.listeners.tcp.entry("default".to_owned()).or_default().bind = bind;
+        let default = config.listeners.tcp.entry("default".to_owned()).or_default();
+        (default.bind, default.enable) = (Some(Bind(bind)), true);
+        config.mqtt_flag = Some(bind);
     }
     if let Some(bind) = options.api {
         config.api.bind = bind;
@@ -59,8 +64,10 @@ pub(crate) fn configure(options: &Start) -> anyhow::Result<Config> {
 /// # Errors
 /// When it cannot start; what was started is stopped again.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    // before the first of them can come: who reads `ctl.json` may send one at once
+    let signals = Signals::new()?;
     let server = Server::start(config).await?;
-    server.run().await
+    server.run(signals).await
 }
 
 struct Server {
@@ -117,12 +124,14 @@ impl Server {
             broker: &broker,
             engine: &engine,
         };
+        let (desk, listeners) = ListenerDesk::open(&config, store.clone()).await?;
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        let api = parts.make_api(&snapshot, &token);
+        let api = parts.make_api(&snapshot, &token, Arc::clone(&desk) as _);
         load_api_keys(&api, &config, api_keys.as_deref()).await?;
 
-        let network = broker_net::Server::start(network_config(&config), Arc::clone(&broker))
+        let network = broker_net::Server::start(network_config(&config, &listeners), Arc::clone(&broker))
             .context("cannot start the MQTT listeners")?;
+        desk.attach(network.listeners().clone()).await;
         announce_access(&config);
         let api = match api_listener {
             Some(listener) => Some(start_api(api, listener, &network, &data_dir, token).await?),
@@ -132,8 +141,8 @@ impl Server {
         Ok(Self { config, data_dir, store, broker, engine, network, reload, watching, api })
     }
 
-    async fn run(self) -> anyhow::Result<()> {
-        let signal = wait_for_stop(&self.reload).await?;
+    async fn run(self, signals: Signals) -> anyhow::Result<()> {
+        let signal = wait_for_stop(signals, &self.reload, self.network.listeners()).await;
         info!(signal, "sluice stops");
         self.stop().await;
         Ok(())
@@ -175,7 +184,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// Makes the management interface; nobody can reach it yet.
-    fn make_api(self, snapshot: &api::Snapshot, token: &str) -> Api {
+    fn make_api(self, snapshot: &api::Snapshot, token: &str, listeners: Arc<dyn ListenerControl>) -> Api {
         let rule_engine = &self.config.rule_engine;
         let settings = ApiSettings {
             node: self.config.node.clone(),
@@ -196,6 +205,7 @@ impl Parts<'_> {
                 store: Arc::new(self.store.clone()),
                 clock: self.clock,
                 definitions: connectors::definitions(self.config.edition),
+                listeners,
                 settings,
             },
             snapshot,
@@ -310,6 +320,8 @@ fn broker_config(config: &Config) -> BrokerConfig {
         node: config.node.clone(),
         allow_anonymous: config.access.allow_anonymous,
         max_packet_size: u32::try_from(mqtt.max_packet_size.get()).unwrap_or(u32::MAX),
+        peer_cert_as_username: mqtt.peer_cert_as_username.field(),
+        peer_cert_as_client_id: mqtt.peer_cert_as_clientid.field(),
         max_client_id_len: mqtt.max_clientid_len.into(),
         max_topic_levels: mqtt.max_topic_levels.into(),
         max_topic_alias: mqtt.max_topic_alias,
@@ -350,37 +362,51 @@ fn engine_config(config: &Config, data_dir: &DataDir, clock: &Arc<dyn Clock>) ->
     engine
 }
 
-/// Waits for a signal to stop; a hang-up reads the rule files again.
-async fn wait_for_stop(reload: &RuleReload) -> anyhow::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+/// The signals that the server understands, from when it is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Waits for a signal to stop; a hang-up reads the rule files and the certificates again.
+async fn wait_for_stop(
+    mut signals: Signals,
+    reload: &RuleReload,
+    listeners: &broker_net::Listeners,
+) -> &'static str {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok("terminate"),
-            result = tokio::signal::ctrl_c() => {
-                result?;
-                return Ok("interrupt");
+            _ = signals.terminate.recv() => return "terminate",
+            _ = signals.interrupt.recv() => return "interrupt",
+            _ = signals.hang_up.recv() => {
+                let listeners = listeners.clone();
+                // reads files; the log says what came of it
+                let _ = tokio::task::spawn_blocking(move || listeners.reload_certificates(true)).await;
+                reload.again("hang-up signal").await;
             }
-            _ = hang_up.recv() => reload.again("hang-up signal").await,
         }
     }
 }
 
-fn network_config(config: &Config) -> broker_net::ServerConfig {
-    let listeners = &config.listeners;
+/// What the network part is started with; `listeners` are those of the file and of the API together.
+fn network_config(config: &Config, listeners: &Listeners) -> broker_net::ServerConfig {
+    let mut all: Vec<_> =
+        listeners.all().map(|(kind, name, listener)| listener.to_network(kind, name)).collect();
+    // the one that everybody expects comes first, in `ctl.json` too
+    all.sort_by_key(|listener| listener.id() != "tcp:default");
     broker_net::ServerConfig {
-        listeners: listeners
-            .tcp
-            .iter()
-            .filter(|(_, listener)| listener.enable)
-            .map(|(name, listener)| broker_net::ListenerConfig {
-                name: name.clone(),
-                bind: listener.bind,
-                max_connections: listener.max_connections as usize,
-                ..broker_net::ListenerConfig::default()
-            })
-            .collect(),
+        listeners: all,
         workers: listeners.workers.into(),
         idle_timeout: config.mqtt.idle_timeout.duration(),
     }

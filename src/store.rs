@@ -5,6 +5,7 @@ use std::path::Path;
 use api::{ApiKeyRecord, Change, Role, Snapshot, Store, StoreError, UserRecord};
 use async_trait::async_trait;
 use engine_runtime::{ObjectClass, StoredObject};
+use serde_json::Value as Json;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -46,6 +47,32 @@ impl SqliteStore {
     /// Closes the file; what was answered is on disk already.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Reads the listeners that were made or changed through the API: ids and configurations.
+    pub(crate) async fn listeners(&self) -> Result<Vec<(String, Json)>, StoreError> {
+        self.rows("SELECT * FROM listeners ORDER BY id", |row| {
+            let (id, config): (String, String) = (column(row, "id")?, column(row, "config")?);
+            let config = serde_json::from_str(&config).map_err(|error| {
+                StoreError::new(format!("listener `{id}` in `{FILE_NAME}` is not JSON: {error}"))
+            })?;
+            Ok((id, config))
+        })
+        .await
+    }
+
+    /// Keeps a listener.
+    pub(crate) async fn put_listener(&self, id: &str, config: &Json) -> Result<(), StoreError> {
+        let query = sqlx::query("INSERT OR REPLACE INTO listeners VALUES (?, ?)");
+        query.bind(id).bind(config.to_string()).execute(&self.pool).await.map_err(StoreError::new)?;
+        Ok(())
+    }
+
+    /// Forgets a listener.
+    pub(crate) async fn delete_listener(&self, id: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM listeners WHERE id = ?");
+        query.bind(id).execute(&self.pool).await.map_err(StoreError::new)?;
+        Ok(())
     }
 
     async fn rows<T>(

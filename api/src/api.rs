@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::access::Accounts;
 use crate::changes::Changes;
+use crate::listeners::ListenerControl;
 use crate::store::{Snapshot, Store};
 
 /// What the interface is made of.
@@ -24,6 +25,8 @@ pub struct ApiParts {
     pub clock: Arc<dyn Clock>,
     /// Every connector type of the build, with the verdict of the edition.
     pub definitions: Vec<(ConnectorDef, EditionVerdict)>,
+    /// The listeners of MQTT.
+    pub listeners: Arc<dyn ListenerControl>,
     /// Settings.
     pub settings: ApiSettings,
 }
@@ -78,6 +81,7 @@ struct Inner {
     changes: Changes,
     clock: Arc<dyn Clock>,
     definitions: Vec<(ConnectorDef, EditionVerdict)>,
+    listeners: Arc<dyn ListenerControl>,
     settings: ApiSettings,
     local_token_digest: Option<[u8; 32]>,
     started_at_ms: i64,
@@ -87,7 +91,7 @@ impl Api {
     /// Puts the parts together and takes over the users and API keys of `snapshot`; bringing its objects back is the
     /// engine's.
     pub fn new(parts: ApiParts, snapshot: &Snapshot) -> Self {
-        let ApiParts { broker, engine, store, clock, definitions, settings } = parts;
+        let ApiParts { broker, engine, store, clock, definitions, listeners, settings } = parts;
         let accounts =
             Accounts::new(Arc::clone(&store), Arc::clone(&clock), settings.token_lifetime_ms, snapshot);
         let local_token_digest = settings.local_token.as_deref().map(digest);
@@ -99,6 +103,7 @@ impl Api {
             accounts,
             clock,
             definitions,
+            listeners,
             settings,
             local_token_digest,
             started_at_ms,
@@ -124,6 +129,10 @@ impl Api {
 
     pub(crate) fn definitions(&self) -> &[(ConnectorDef, EditionVerdict)] {
         &self.0.definitions
+    }
+
+    pub(crate) fn listeners(&self) -> &dyn ListenerControl {
+        &*self.0.listeners
     }
 
     pub(crate) fn settings(&self) -> &ApiSettings {

@@ -13,6 +13,7 @@ mod api;
 mod changes;
 mod counters;
 mod endpoints;
+mod listeners;
 mod machine;
 mod openapi;
 mod router;
@@ -22,6 +23,7 @@ mod web;
 
 pub use access::{Accounts, FirstUser, KeyFileError, LoadKeysError};
 pub use api::{Api, ApiParts, ApiSettings};
+pub use listeners::{ListenerControl, ListenerFault, ListenerView};
 pub use router::router;
 pub use serve::serve;
 pub use store::{ApiKeyRecord, Change, MemoryStore, Role, Snapshot, Store, StoreError, UserRecord};

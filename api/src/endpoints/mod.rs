@@ -7,6 +7,7 @@ mod clients;
 mod connectors;
 mod delayed;
 mod error_codes;
+mod listeners;
 mod login;
 mod metrics;
 mod namespace;
@@ -40,6 +41,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         connectors::routes(),
         delayed::routes(),
         error_codes::routes(),
+        listeners::routes(),
         login::routes(),
         metrics::routes(),
         nodes::routes(),

@@ -43,6 +43,7 @@ codes! {
     BadRequest = 400 "BAD_REQUEST" "The request is not valid.";
     InvalidParameter = 400 "INVALID_PARAMETER" "A parameter is out of its range.";
     AlreadyExists = 400 "ALREADY_EXISTS" "An object of that name exists.";
+    BadListenerId = 400 "BAD_LISTENER_ID" "The id is not one of a listener.";
     BadTopic = 400 "BAD_TOPIC" "The topic is not valid.";
     TestFailed = 400 "TEST_FAILED" "The trial connection failed.";
     BadUsernameOrPassword = 401 "BAD_USERNAME_OR_PWD" "User name or password is wrong.";

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use api::{Api, ApiParts, ApiSettings, MemoryStore, Snapshot, router};
+use api::{
+    Api, ApiParts, ApiSettings, ListenerControl, ListenerFault, ListenerView, MemoryStore, Snapshot, router,
+};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -39,6 +41,40 @@ pub struct Fixture {
     pub store: Arc<MemoryStore>,
     pub clock: Arc<ManualClock>,
     router: Router,
+}
+
+/// A server without listeners.
+struct NoListeners;
+
+#[async_trait]
+impl ListenerControl for NoListeners {
+    fn list(&self) -> Vec<ListenerView> {
+        Vec::new()
+    }
+
+    async fn create(&self, _: &str, _: serde_json::Map<String, Json>) -> Result<(), ListenerFault> {
+        Err(ListenerFault::Failed("there is no network".to_owned()))
+    }
+
+    async fn update(&self, id: &str, _: serde_json::Map<String, Json>) -> Result<(), ListenerFault> {
+        Err(ListenerFault::Unknown(id.to_owned()))
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), ListenerFault> {
+        Err(ListenerFault::Unknown(id.to_owned()))
+    }
+
+    async fn start(&self, id: &str) -> Result<(), ListenerFault> {
+        Err(ListenerFault::Unknown(id.to_owned()))
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), ListenerFault> {
+        Err(ListenerFault::Unknown(id.to_owned()))
+    }
+
+    async fn restart(&self, id: &str) -> Result<(), ListenerFault> {
+        Err(ListenerFault::Unknown(id.to_owned()))
+    }
 }
 
 /// An answer.
@@ -80,6 +116,7 @@ impl Fixture {
             store: store.clone(),
             clock: clock.clone(),
             definitions: definitions(),
+            listeners: Arc::new(NoListeners),
             settings: ApiSettings { local_token: Some(LOCAL_TOKEN.to_owned()), ..ApiSettings::default() },
         };
         let api = Api::new(parts, &snapshot);
@@ -140,11 +177,11 @@ impl Fixture {
     /// Connects a client, as if over a socket; it stays connected as long as what is returned.
     pub fn connect(&self, client_id: &str, username: Option<&str>, filters: &[&str]) -> Client {
         let key = ConnectionKey { worker: 0, slot: 0, generation: 0 };
-        let endpoints = Endpoints {
-            remote: "127.0.0.1:51022".parse().expect("an address"),
-            local: "127.0.0.1:1883".parse().expect("an address"),
-            listener: "tcp:default".into(),
-        };
+        let endpoints = Endpoints::new(
+            "127.0.0.1:51022".parse().expect("an address"),
+            "127.0.0.1:1883".parse().expect("an address"),
+            "tcp:default".into(),
+        );
         let mut client = Client {
             connection: Connection::new(self.broker.clone(), key, endpoints),
             context: self.broker.worker_context(),
