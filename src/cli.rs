@@ -197,6 +197,12 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         command: ClientsCommand,
     },
+    /// The ban list: who may not connect.
+    Banned {
+        /// What to do.
+        #[command(subcommand)]
+        command: BannedCommand,
+    },
     /// Rules.
     Rules {
         /// What to do.
@@ -300,6 +306,42 @@ pub(crate) enum ListenersCommand {
         /// `true` or `false`.
         #[arg(action = clap::ArgAction::Set)]
         enable: bool,
+    },
+}
+
+/// What to do with the ban list.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BannedCommand {
+    /// List it.
+    List,
+    /// Ban somebody, and end the connections of those who are connected.
+    Add {
+        /// What WHO is: clientid, username, peerhost, clientid_re, username_re or peerhost_net.
+        #[arg(value_name = "AS")]
+        kind: String,
+        /// Client id, user name, address, regular expression, or network such as 10.0.0.0/8.
+        who: String,
+        /// Who makes the ban.
+        #[arg(long, default_value = "ctl")]
+        by: String,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// When it ends: RFC 3339, or infinity.
+        #[arg(long, default_value = "infinity")]
+        until: String,
+        /// How long it lasts, such as 30m or 12h, in place of --until.
+        #[arg(long = "for", value_name = "TIME", conflicts_with = "until")]
+        lasts: Option<String>,
+    },
+    /// Take a ban back.
+    #[command(alias = "del")]
+    Delete {
+        /// What WHO is, as it was added.
+        #[arg(value_name = "AS")]
+        kind: String,
+        /// Who was banned.
+        who: String,
     },
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) auto_subscribe: AutoSubscribe,
     /// Who may connect.
     pub(crate) access: Access,
+    /// Bans of clients that connect and disconnect over and over.
+    pub(crate) flapping_detect: FlappingDetect,
     /// The rule engine.
     pub(crate) rule_engine: RuleEngine,
     /// The management API.
@@ -74,6 +76,7 @@ impl Default for Config {
             rewrite: Vec::new(),
             auto_subscribe: AutoSubscribe::default(),
             access: Access::default(),
+            flapping_detect: FlappingDetect::default(),
             rule_engine: RuleEngine::default(),
             api: Api::default(),
             log: Log::default(),
@@ -214,6 +217,47 @@ impl PeerCertAs {
 pub(crate) struct Access {
     /// Accept clients without an authenticator from everywhere; otherwise from loopback only.
     pub(crate) allow_anonymous: bool,
+}
+
+/// Bans of clients that connect and disconnect over and over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FlappingDetect {
+    /// Whether they are looked for.
+    pub(crate) enable: bool,
+    /// Disconnects are counted within this time.
+    pub(crate) window_time: Period,
+    /// So many of them lead to a ban.
+    pub(crate) max_count: u32,
+    /// How long the ban lasts.
+    pub(crate) ban_time: Period,
+    /// Whose disconnects are counted together, and who is banned.
+    pub(crate) key: FlappingKey,
+}
+
+/// Whose disconnects are counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FlappingKey {
+    /// Those of a client id.
+    #[default]
+    ClientId,
+    /// Those of a user name.
+    Username,
+    /// Those of an address, and CONNECTs from it that were refused.
+    PeerHost,
+}
+
+impl Default for FlappingDetect {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            window_time: Period::seconds(60),
+            max_count: 15,
+            ban_time: Period::seconds(300),
+            key: FlappingKey::default(),
+        }
+    }
 }
 
 /// The rule engine.
@@ -386,6 +430,21 @@ impl Config {
                 &interval,
             );
         }
+        let flapping = &self.flapping_detect;
+        let is_positive = |period: Period| !period.duration().is_zero();
+        require("flapping_detect.max_count", flapping.max_count > 0, "at least 1", &flapping.max_count);
+        require(
+            "flapping_detect.window_time",
+            is_positive(flapping.window_time),
+            "more than no time",
+            &flapping.window_time,
+        );
+        require(
+            "flapping_detect.ban_time",
+            is_positive(flapping.ban_time),
+            "more than no time",
+            &flapping.ban_time,
+        );
         let jq_time = self.rule_engine.jq_function_default_timeout;
         require(
             "rule_engine.jq_function_default_timeout",

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use connectors_api::Period;
 use engine_event::Clock as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value as Json;
 
 use crate::cli::{
-    BrokerCommand, ClientsCommand, Ctl, CtlCommand, ListenersCommand, ObjectsCommand, SubscriptionsCommand,
-    TopicsCommand,
+    BannedCommand, BrokerCommand, ClientsCommand, Ctl, CtlCommand, ListenersCommand, ObjectsCommand,
+    SubscriptionsCommand, TopicsCommand,
 };
 use crate::clock::SystemClock;
 use crate::data_dir::Control;
@@ -41,6 +42,7 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
         CtlCommand::Topics { command } => topics(&api, command, json).await,
         CtlCommand::Subscriptions { command } => subscriptions(&api, command, json).await,
         CtlCommand::Clients { command } => clients(&api, command, json).await,
+        CtlCommand::Banned { command } => banned(&api, command, json).await,
         CtlCommand::Rules { command } => objects(&api, &RULES, command, json).await,
         CtlCommand::Connectors { command } => objects(&api, &CONNECTORS, command, json).await,
         CtlCommand::Actions { command } => objects(&api, &ACTIONS, command, json).await,
@@ -312,6 +314,55 @@ fn show_listener(listener: &Json) -> anyhow::Result<()> {
         say!("  {name:<17}: {value}");
     }
     Ok(())
+}
+
+async fn banned(api: &Api, command: BannedCommand, json: bool) -> anyhow::Result<()> {
+    match command {
+        BannedCommand::List => print_lines(api.list("/banned").await?, json, "No bans.", ban_line),
+        BannedCommand::Add { kind, who, by, reason, until, lasts } => {
+            let until = match lasts {
+                Some(lasts) => end_of(&lasts)?,
+                None => until,
+            };
+            let ban = serde_json::json!({"as": kind, "who": who, "by": by, "reason": reason, "until": until});
+            let made = api.send(Method::POST, "/banned", Some(&ban)).await?.unwrap_or_default();
+            if json {
+                return print_json(&made);
+            }
+            say!("ok");
+            Ok(())
+        }
+        BannedCommand::Delete { kind, who } => {
+            let path = format!("/banned/{}/{}", part(&kind), part(&who));
+            if api.send(Method::DELETE, &path, None).await?.is_none() {
+                return not_found();
+            }
+            say!("ok");
+            Ok(())
+        }
+    }
+}
+
+/// When a time that begins now is over, as RFC 3339.
+fn end_of(lasts: &str) -> anyhow::Result<String> {
+    let period: Period = lasts.parse().map_err(|error| anyhow::anyhow!("--for: {error}"))?;
+    let end_ms = i64::try_from(period.duration().as_millis())
+        .ok()
+        .and_then(|lasts_ms| SystemClock.now_ms().checked_add(lasts_ms))
+        .and_then(chrono::DateTime::from_timestamp_millis);
+    Ok(end_ms.context("--for: longer than times go")?.to_rfc3339())
+}
+
+fn ban_line(ban: &Json) -> String {
+    format!(
+        "Banned({}={}, by={}, reason={}, at={}, until={})",
+        text(ban, "as"),
+        text(ban, "who"),
+        text(ban, "by"),
+        text(ban, "reason"),
+        text(ban, "at"),
+        text(ban, "until")
+    )
 }
 
 /// Says that what was named is not there, where scripts look for it.

@@ -17,6 +17,7 @@ mod memory;
 mod messaging;
 mod mqtt_client;
 mod output;
+mod protection;
 mod pub_sub;
 mod reload;
 mod rule_files;

@@ -22,9 +22,10 @@ use crate::data_dir::{Control, DataDir};
 use crate::editions::Edition;
 use crate::listener_config::{Bind, Listeners};
 use crate::listener_desk::ListenerDesk;
+use crate::protection::BanKeeper;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
-use crate::{connectors, memory, messaging};
+use crate::{connectors, memory, messaging, protection};
 
 /// Reads the configuration: defaults, then the file, then environment and flags.
 ///
@@ -79,6 +80,7 @@ struct Server {
     network: broker_net::Server,
     reload: RuleReload,
     watching: Watching,
+    ban_keeper: BanKeeper,
     api: Option<ApiTask>,
 }
 
@@ -128,6 +130,7 @@ impl Server {
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let api = parts.make_api(&snapshot, &token, Arc::clone(&desk) as _);
         load_api_keys(&api, &config, api_keys.as_deref()).await?;
+        let ban_keeper = BanKeeper::start(api.clone(), &broker);
 
         let network = broker_net::Server::start(network_config(&config, &listeners), Arc::clone(&broker))
             .context("cannot start the MQTT listeners")?;
@@ -138,7 +141,7 @@ impl Server {
             None => None,
         };
         info!(rules = engine.rules().len(), "sluice is ready");
-        Ok(Self { config, data_dir, store, broker, engine, network, reload, watching, api })
+        Ok(Self { config, data_dir, store, broker, engine, network, reload, watching, ban_keeper, api })
     }
 
     async fn run(self, signals: Signals) -> anyhow::Result<()> {
@@ -162,6 +165,7 @@ impl Server {
         for (action, rows) in &report.left {
             warn!(action, rows, "rows were left undelivered");
         }
+        self.ban_keeper.stop().await;
         if let Some(api) = self.api
             && let Ok(Err(error)) = api.task.await
         {
@@ -336,6 +340,7 @@ fn broker_config(config: &Config) -> BrokerConfig {
         max_queue_len: mqtt.max_mqueue_len as usize,
         max_subscriptions: mqtt.max_subscriptions as usize,
         max_retained_messages: mqtt.max_retained_messages as usize,
+        flapping: protection::flapping(&config.flapping_detect),
         ..BrokerConfig::default()
     };
     messaging::complete(&mut broker, config);

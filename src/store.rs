@@ -4,6 +4,7 @@ use std::path::Path;
 
 use api::{ApiKeyRecord, Change, Role, Snapshot, Store, StoreError, UserRecord};
 use async_trait::async_trait;
+use broker_core::{Ban, BanSubject};
 use engine_runtime::{ObjectClass, StoredObject};
 use serde_json::Value as Json;
 use sqlx::migrate::MigrateError;
@@ -118,6 +119,7 @@ impl Store for SqliteStore {
             users: self.rows("SELECT * FROM users ORDER BY username", read_user).await?,
             api_keys: self.rows("SELECT * FROM api_keys ORDER BY name", read_api_key).await?,
             objects: self.rows("SELECT * FROM objects ORDER BY created_at_ms, id", read_object).await?,
+            bans: self.rows("SELECT * FROM bans ORDER BY kind, who", read_ban).await?,
         })
     }
 
@@ -160,6 +162,16 @@ async fn apply_one(transaction: &mut Transaction<'_, Sqlite>, change: &Change) -
         Change::DeleteObject { class, id } => {
             sqlx::query("DELETE FROM objects WHERE class = ? AND id = ?").bind(class.to_string()).bind(id)
         }
+        Change::PutBan(ban) => sqlx::query("INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?)")
+            .bind(ban.subject.kind())
+            .bind(ban.subject.who())
+            .bind(&ban.by)
+            .bind(&ban.reason)
+            .bind(ban.at_ms)
+            .bind(ban.until_ms),
+        Change::DeleteBan(subject) => sqlx::query("DELETE FROM bans WHERE kind = ? AND who = ?")
+            .bind(subject.kind())
+            .bind(subject.who()),
     };
     query.execute(&mut **transaction).await?;
     Ok(())
@@ -221,6 +233,18 @@ fn read_object(row: &SqliteRow) -> Result<StoredObject, StoreError> {
         })?,
         created_at_ms: column(row, "created_at_ms")?,
         last_modified_at_ms: column(row, "last_modified_at_ms")?,
+    })
+}
+
+fn read_ban(row: &SqliteRow) -> Result<Ban, StoreError> {
+    let (kind, who): (String, String) = (column(row, "kind")?, column(row, "who")?);
+    Ok(Ban {
+        subject: BanSubject::parse(&kind, &who)
+            .map_err(|error| StoreError::new(format!("the ban of {kind} `{who}` cannot be read: {error}")))?,
+        by: column(row, "made_by")?,
+        reason: column(row, "reason")?,
+        at_ms: column(row, "at_ms")?,
+        until_ms: column(row, "until_ms")?,
     })
 }
 
@@ -287,14 +311,32 @@ mod tests {
             created_at_ms: 2,
             last_modified_at_ms: 3,
         };
-        let changes = [Change::PutUser(user.clone()), Change::PutObject(object.clone())];
+        let ban = Ban {
+            subject: BanSubject::parse("peerhost_net", "10.0.0.0/8").unwrap(),
+            by: "ops".into(),
+            reason: "flood".into(),
+            at_ms: 4,
+            until_ms: Some(5),
+        };
+        let changes = [
+            Change::PutUser(user.clone()),
+            Change::PutObject(object.clone()),
+            Change::PutBan(ban.clone()),
+            Change::PutBan(Ban { until_ms: None, ..ban.clone() }),
+        ];
         store.apply(&changes).await.unwrap();
         store.close().await;
 
         let store = SqliteStore::open(folder.path()).await.unwrap();
         let snapshot = store.load().await.unwrap();
         assert_eq!((snapshot.users, snapshot.objects), (vec![user], vec![object]));
-        store.apply(&[Change::DeleteObject { class: ObjectClass::Rule, id: "r".into() }]).await.unwrap();
-        assert!(store.load().await.unwrap().objects.is_empty());
+        assert_eq!(snapshot.bans, [Ban { until_ms: None, ..ban.clone() }]);
+        let changes = [
+            Change::DeleteObject { class: ObjectClass::Rule, id: "r".into() },
+            Change::DeleteBan(ban.subject),
+        ];
+        store.apply(&changes).await.unwrap();
+        let snapshot = store.load().await.unwrap();
+        assert!(snapshot.objects.is_empty() && snapshot.bans.is_empty());
     }
 }

@@ -9,6 +9,7 @@ use engine_runtime::{EditionVerdict, Engine};
 use sha2::{Digest, Sha256};
 
 use crate::access::Accounts;
+use crate::bans::Bans;
 use crate::changes::Changes;
 use crate::listeners::ListenerControl;
 use crate::store::{Snapshot, Store};
@@ -78,6 +79,7 @@ struct Inner {
     broker: Arc<Broker>,
     engine: Arc<Engine>,
     accounts: Accounts,
+    bans: Bans,
     changes: Changes,
     clock: Arc<dyn Clock>,
     definitions: Vec<(ConnectorDef, EditionVerdict)>,
@@ -88,7 +90,7 @@ struct Inner {
 }
 
 impl Api {
-    /// Puts the parts together and takes over the users and API keys of `snapshot`; bringing its objects back is the
+    /// Puts the parts together and takes over the users, API keys and bans of `snapshot`; bringing its objects back is the
     /// engine's.
     pub fn new(parts: ApiParts, snapshot: &Snapshot) -> Self {
         let ApiParts { broker, engine, store, clock, definitions, listeners, settings } = parts;
@@ -96,8 +98,10 @@ impl Api {
             Accounts::new(Arc::clone(&store), Arc::clone(&clock), settings.token_lifetime_ms, snapshot);
         let local_token_digest = settings.local_token.as_deref().map(digest);
         let started_at_ms = clock.now_ms();
+        let bans = Bans::new(Arc::clone(&broker), Arc::clone(&store), snapshot);
         Self(Arc::new(Inner {
             broker,
+            bans,
             changes: Changes::new(Arc::clone(&engine), store),
             engine,
             accounts,
@@ -113,6 +117,11 @@ impl Api {
     /// Users and API keys.
     pub fn accounts(&self) -> &Accounts {
         &self.0.accounts
+    }
+
+    /// The ban list, stored.
+    pub fn bans(&self) -> &Bans {
+        &self.0.bans
     }
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {

@@ -10,6 +10,7 @@
 
 mod access;
 mod api;
+mod bans;
 mod changes;
 mod counters;
 mod endpoints;
@@ -23,6 +24,7 @@ mod web;
 
 pub use access::{Accounts, FirstUser, KeyFileError, LoadKeysError};
 pub use api::{Api, ApiParts, ApiSettings};
+pub use bans::Bans;
 pub use listeners::{ListenerControl, ListenerFault, ListenerView};
 pub use router::router;
 pub use serve::serve;

@@ -57,7 +57,8 @@ impl Records {
                     self.names_by_key.remove(&before.api_key);
                 }
             }
-            Change::PutObject(_) | Change::DeleteObject { .. } => {}
+            Change::PutObject(_) | Change::DeleteObject { .. } | Change::PutBan(_) | Change::DeleteBan(_) => {
+            }
         }
     }
 

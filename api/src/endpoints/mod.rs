@@ -2,6 +2,7 @@
 
 mod actions;
 mod api_keys;
+mod banned;
 mod client_object;
 mod clients;
 mod connectors;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     let areas = [
         actions::routes(),
         api_keys::routes(),
+        banned::routes(),
         clients::routes(),
         connectors::routes(),
         delayed::routes(),

@@ -16,8 +16,6 @@ const PLANNED: &[&str] = &[
     "/authentication",
     "/authentication/{*rest}",
     "/authorization/{*rest}",
-    "/banned",
-    "/banned/{*rest}",
     "/actions/{id}/buffer",
     "/actions/{id}/buffer/purge",
     "/actions/{id}/dead_letters",

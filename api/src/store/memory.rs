@@ -61,6 +61,8 @@ fn apply_one(contents: &mut Snapshot, change: Change) {
         Change::DeleteObject { class, id } => {
             contents.objects.retain(|object| object.class != class || object.id != id);
         }
+        Change::PutBan(ban) => put(&mut contents.bans, ban, |a, b| a.subject == b.subject),
+        Change::DeleteBan(subject) => contents.bans.retain(|ban| ban.subject != subject),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The records of the store.
 
+use broker_core::{Ban, BanSubject};
 use engine_runtime::{ObjectClass, StoredObject};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub api_keys: Vec<ApiKeyRecord>,
     /// Connectors, actions and rules.
     pub objects: Vec<StoredObject>,
+    /// The ban list, with entries whose end has come.
+    pub bans: Vec<Ban>,
 }
 
 /// One change.
@@ -108,4 +111,8 @@ pub enum Change {
         /// Its id.
         id: String,
     },
+    /// Adds an entry to the ban list or replaces the one for its subject.
+    PutBan(Ban),
+    /// Takes an entry out of the ban list; nothing happens when there is none.
+    DeleteBan(BanSubject),
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use engine_event::{Clock, EventKind, EventTap, RuleSlot, RuleTopics, Text};
 
 use crate::access::{AllowAll, AnonymousOnly, Authenticator, Authorizer};
+use crate::bans::BanList;
 use crate::config::BrokerConfig;
 use crate::context::{Context, Counting, Outlets, QueueLimits};
 use crate::delayed::DelayedStore;
 use crate::filters::ExclusiveOwners;
+use crate::flapping::Flapping;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::RetainedStore;
@@ -37,6 +39,8 @@ pub struct Broker {
     pub(crate) rewriter: Rewriter,
     pub(crate) gauges: Gauges,
     pub(crate) reports: Reports,
+    pub(crate) bans: BanList,
+    pub(crate) flapping: Flapping,
     routes: RouteTable,
     metrics: Metrics,
     next_connection: AtomicU64,
@@ -112,6 +116,8 @@ impl Broker {
             exclusive: ExclusiveOwners::default(),
             rewriter: Rewriter::new(&config.rewrite),
             gauges: Gauges::default(),
+            bans: BanList::default(),
+            flapping: Flapping::default(),
             routes: RouteTable::new(config.overlap_per_subscription),
             metrics: Metrics::new(),
             next_connection: AtomicU64::new(first_connection),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use broker_codec::{QoS, SubscriptionOptions};
 
 use crate::certificate::CertificateField;
+use crate::flapping::FlappingConfig;
 use crate::rewrite::TopicRewrite;
 use crate::routes::{ShareStrategy, StickyPick};
 use crate::system::SystemTopics;
@@ -104,6 +105,8 @@ pub struct BrokerConfig {
     pub auto_subscribe_bypass_acl: bool,
     /// Whether `$exclusive/<filter>` works. Default off.
     pub exclusive_subscription: bool,
+    /// When clients that come and go are banned. Default never.
+    pub flapping: Option<FlappingConfig>,
 }
 
 impl Default for BrokerConfig {
@@ -154,6 +157,7 @@ impl Default for BrokerConfig {
             auto_subscribe: Vec::new(),
             auto_subscribe_bypass_acl: false,
             exclusive_subscription: false,
+            flapping: None,
         }
     }
 }

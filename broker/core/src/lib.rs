@@ -12,6 +12,7 @@
 //! * [`Authenticator`] and [`Authorizer`] decide who may do what.
 
 mod access;
+mod bans;
 mod broker;
 mod certificate;
 mod config;
@@ -19,7 +20,9 @@ mod connection;
 mod context;
 mod delayed;
 mod events;
+mod expel;
 mod filters;
+mod flapping;
 mod lifecycle;
 mod management;
 mod message_events;
@@ -42,6 +45,7 @@ pub use access::{
     Action, AllowAll, AnonymousOnly, Authenticator, Authorizer, Decision, Identity, Judgement, Login,
     Refusal, Requester, Verdict,
 };
+pub use bans::{Ban, BanError, BanList, BanSubject, PeerNet};
 pub use broker::Broker;
 pub use certificate::{CertificateField, PeerCertificate};
 pub use config::{AutoSubscription, BrokerConfig, QueueOverflow};
@@ -49,6 +53,7 @@ pub use connection::{Connection, Endpoints, Flow};
 pub use context::{ConnectionKey, Context, Outlets};
 pub use delayed::DelayedInfo;
 pub use engine_event::Settled;
+pub use flapping::{FlappingConfig, FlappingKey};
 pub use management::{ClientInfo, RetainedInfo, Route, Stats, SubscriptionInfo};
 pub use metrics::{Counters, Metric, Metrics};
 pub use outgoing::{Outgoing, SHARE_LIMIT_BYTES};

@@ -139,7 +139,7 @@ impl Broker {
     }
 
     /// Tells a connection that it has lost its session, and the world that it is gone.
-    fn let_go(
+    pub(crate) fn let_go(
         &self,
         session: &Session,
         outlet: ConnectionKey,
@@ -155,6 +155,14 @@ impl Broker {
         let none = PropertiesRef::default();
         self.tell_disconnected(session.client_id(), profile, reason, none, context.now_ms());
         self.tell_system_disconnected(session.client_id(), profile, reason, none, context);
+        if reason != CloseReason::Kicked {
+            self.note_end(session, profile, context.now_ms());
+        }
+    }
+
+    /// Counts the end of a connection that was not our doing.
+    fn note_end(&self, session: &Session, profile: &Profile, now_ms: i64) {
+        self.note_disconnect(session.client_id(), profile.username.as_ref(), profile.remote.ip(), now_ms);
     }
 
     /// Ends the hold of a connection on its session, unless it has already lost it.
@@ -202,6 +210,9 @@ impl Broker {
         if expiry_s == 0 {
             self.terminate(session, context);
         }
+        if !matches!(ending.reason, CloseReason::ServerShutdown | CloseReason::Kicked) {
+            self.note_end(session, &profile, now_ms);
+        }
     }
 
     /// Ends a session, with its connection if it has one, and returns whether there was one to end.
@@ -226,7 +237,7 @@ impl Broker {
     }
 
     /// Ends a session that has no connection, with its `control` lock held.
-    fn terminate(&self, session: &Arc<Session>, context: &mut Context) {
+    pub(crate) fn terminate(&self, session: &Arc<Session>, context: &mut Context) {
         let (remains, will, profile) = {
             let mut state = session.state();
             if state.ended {
@@ -292,6 +303,11 @@ impl Broker {
 
     fn publish_will(&self, session: &Session, will: PendingWill, profile: &Profile, context: &mut Context) {
         let asked = will.publish.topic();
+        let client_id = session.client_id().as_str().unwrap_or_default();
+        if self.bans().has_client_id(client_id, context.now_ms()) {
+            tracing::debug!(client_id, topic = asked, "will of a banned client");
+            return;
+        }
         // of a will for later, the topic that it is for
         let topic = self.delay_of(asked, context).flatten().map_or(asked, |delay| delay.topic);
         if is_system(topic)

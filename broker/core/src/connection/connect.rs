@@ -11,6 +11,7 @@ use engine_event::Text;
 use super::aliases::SentAliases;
 use super::{Connection, Endpoints, Flow, Open, Phase};
 use crate::access::{Identity, Judgement, Login, Refusal};
+use crate::bans::Suspect;
 use crate::context::Context;
 use crate::lifecycle::{Opening, WillFate};
 use crate::metrics::Metric;
@@ -57,6 +58,9 @@ impl Connection {
         if connect.client_id.is_empty() {
             connect.client_id = self.assign_client_id();
         }
+        if self.is_banned(&connect, &endpoints, context) {
+            return self.refuse_banned(&connect, &endpoints, context, out);
+        }
         context.count(Metric::ClientAuthenticate, 1);
         let judgement = self.broker.authenticator().authenticate(&Login {
             client_id: &connect.client_id,
@@ -86,6 +90,11 @@ impl Connection {
         out: &mut Outgoing,
     ) -> Flow {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Authenticating(waiting)
+                if self.is_banned(&waiting.connect, &waiting.endpoints, context) =>
+            {
+                self.refuse_banned(&waiting.connect, &waiting.endpoints, context, out)
+            }
             Phase::Authenticating(waiting) => self.judged(*waiting, result, context, out),
             other => {
                 self.phase = other;
@@ -116,6 +125,7 @@ impl Connection {
                 context.count(Metric::AuthenticationFailure, 1);
                 context.count(Metric::ConnAckAuthError, 1);
                 self.broker.tell_refused(endpoints, connect, refusal.code, context.now_ms());
+                self.broker.note_refusal(waiting.endpoints.remote.ip(), context.now_ms());
                 self.refuse(waiting.connect.version, refusal.code, refusal.reason, context, out)
             }
         }
@@ -136,6 +146,26 @@ impl Connection {
         let renamed = connect.client_id != client_id;
         connect.client_id = client_id.to_owned();
         Ok(renamed)
+    }
+
+    fn is_banned(&self, connect: &Connect, endpoints: &Endpoints, context: &Context) -> bool {
+        let suspect = Suspect {
+            client_id: &connect.client_id,
+            username: connect.username.as_deref(),
+            address: endpoints.remote.ip(),
+        };
+        self.broker.bans().finds(&suspect, context.now_ms())
+    }
+
+    fn refuse_banned(
+        &mut self,
+        connect: &Connect,
+        endpoints: &Endpoints,
+        context: &Context,
+        out: &mut Outgoing,
+    ) -> Flow {
+        self.broker.tell_refused(endpoints, connect, ReasonCode::BANNED, context.now_ms());
+        self.refuse(connect.version, ReasonCode::BANNED, "banned", context, out)
     }
 
     fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
@@ -245,6 +275,11 @@ impl Connection {
         self.auto_subscribe(context);
         if let Phase::Open(open) = &self.phase {
             Traffic::add(&open.session.traffic().received_packets, 1);
+            // a ban that was made since the list was asked did not find the session yet
+            if self.broker.is_unwelcome(open.session.client_id(), &open.profile, context.now_ms()) {
+                self.close(CloseReason::Kicked, context, out);
+                return Flow::Close;
+            }
         }
         Flow::Continue
     }

@@ -5,6 +5,7 @@
 
 mod alias;
 mod anything;
+mod banned;
 mod connect;
 mod delayed;
 mod delivery;
