@@ -10,6 +10,7 @@ use crate::bans::BanList;
 use crate::config::BrokerConfig;
 use crate::context::{Context, Counting, Outlets, QueueLimits};
 use crate::delayed::DelayedStore;
+use crate::durable::Durable;
 use crate::filters::ExclusiveOwners;
 use crate::flapping::Flapping;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ pub struct Broker {
     pub(crate) reports: Reports,
     pub(crate) bans: BanList,
     pub(crate) flapping: Flapping,
+    pub(crate) durable: Durable,
     routes: RouteTable,
     metrics: Metrics,
     next_connection: AtomicU64,
@@ -118,6 +120,7 @@ impl Broker {
             gauges: Gauges::default(),
             bans: BanList::default(),
             flapping: Flapping::default(),
+            durable: Durable::default(),
             routes: RouteTable::new(config.overlap_per_subscription),
             metrics: Metrics::new(),
             next_connection: AtomicU64::new(first_connection),
@@ -151,6 +154,7 @@ impl Broker {
 
     /// Has the connections flushed that a call has given something to send.
     pub(crate) fn flush(&self, mut context: Context) {
+        self.write_done(&context);
         let scheduled = context.take_scheduled();
         if !scheduled.is_empty()
             && let Some(outlets) = self.outlets.get()

@@ -1,6 +1,7 @@
 //! What a thread that runs connections keeps at hand.
 
 use std::borrow::Borrow;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use engine_event::{EventKind, Interest, Settled};
 use foldhash::fast::RandomState;
 
 use crate::config::{BrokerConfig, QueueOverflow};
+use crate::durable::SessionKey;
 use crate::message_events::DroppedDelivery;
 use crate::metrics::{Counters, Metric};
 use crate::reason::CloseReason;
@@ -35,6 +37,9 @@ pub trait Outlets: Send + Sync {
     /// Ends a connection whose session is no longer its own.
     fn close(&self, connection: ConnectionKey, reason: CloseReason);
 
+    /// Has the connections of a worker, or of all, that wait for the journal look at it.
+    fn committed(&self, worker: Option<u16>);
+
     /// Tells a connection that the obligation of its acknowledgement number `ack` has settled.
     fn settled(&self, connection: ConnectionKey, ack: u64, settled: Settled);
 }
@@ -58,6 +63,10 @@ pub struct Context {
     interest: Interest,
     /// Messages that sessions had no room for, to be told of once they are unlocked.
     drops: Vec<DroppedDelivery>,
+    /// Something was written down that somebody waits for.
+    wrote: Cell<bool>,
+    /// Deliveries that are over and were not written down yet.
+    done: RefCell<Vec<(SessionKey, u64)>>,
 }
 
 /// Where a thread counts.
@@ -126,6 +135,8 @@ impl Context {
             urgent: false,
             routes: HashSet::default(),
             routes_epoch: 0,
+            wrote: Cell::new(false),
+            done: RefCell::default(),
         }
     }
 
@@ -179,6 +190,33 @@ impl Context {
         } else {
             self.counters.add_shared(metric, by);
         }
+    }
+
+    /// Notes that something was written down that is to be committed.
+    #[inline]
+    pub(crate) fn note_wrote(&self) {
+        self.wrote.set(true);
+    }
+
+    /// Takes the note that something was written down.
+    pub(crate) fn take_wrote(&self) -> bool {
+        self.wrote.take()
+    }
+
+    /// Notes that a delivery is over.
+    pub(crate) fn note_done(&self, session: SessionKey, delivery: u64) {
+        self.done.borrow_mut().push((session, delivery));
+    }
+
+    /// Returns the deliveries that are over.
+    pub(crate) fn done(&self) -> &RefCell<Vec<(SessionKey, u64)>> {
+        &self.done
+    }
+
+    /// Says whether [`Broker::commit`](crate::Broker::commit) has something to do.
+    #[inline]
+    pub fn has_records(&self) -> bool {
+        self.wrote.get() || !self.done.borrow().is_empty()
     }
 
     /// Notes that a connection has something to send.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::broker::Broker;
 use crate::context::Context;
 use crate::metrics::Metric;
-use crate::publishing::Origin;
+use crate::publishing::{Origin, Will};
 
 /// What the topics of delayed messages begin with.
 pub(crate) const PREFIX: &str = "$delayed/";
@@ -193,7 +193,8 @@ impl Broker {
             };
             let expires_at_ms = self.expires_at_ms(&waiting.publish, waiting.accepted_at_ms);
             if expires_at_ms > context.now_ms() {
-                self.publish_inside(waiting.publish.clone(), &origin, context);
+                // one that cannot be stored is lost with those that wait in memory
+                let _ = self.publish_inside(waiting.publish.clone(), &origin, Will::Not, context);
                 continue;
             }
             context.count(Metric::MessagesDropped, 1);

@@ -19,6 +19,7 @@ mod config;
 mod connection;
 mod context;
 mod delayed;
+mod durable;
 mod events;
 mod expel;
 mod filters;
@@ -52,6 +53,10 @@ pub use config::{AutoSubscription, BrokerConfig, QueueOverflow};
 pub use connection::{Connection, Endpoints, Flow};
 pub use context::{ConnectionKey, Context, Outlets};
 pub use delayed::DelayedInfo;
+pub use durable::{
+    Cause, Commit, Journal, Message, ProfileRecord, Progress, Record, Recovery, RecoveryReport, SessionKey,
+    SessionRecord, Target,
+};
 pub use engine_event::Settled;
 pub use flapping::{FlappingConfig, FlappingKey};
 pub use management::{ClientInfo, RetainedInfo, Route, Stats, SubscriptionInfo};

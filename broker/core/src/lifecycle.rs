@@ -7,10 +7,11 @@ use engine_event::Text;
 
 use crate::broker::Broker;
 use crate::context::{ConnectionKey, Context};
+use crate::durable::{Record, SessionKey};
 use crate::filters::Wanted;
 use crate::metrics::Metric;
 use crate::mountpoint::Mountpoint;
-use crate::publishing::Origin;
+use crate::publishing::{Origin, Will};
 use crate::reason::CloseReason;
 use crate::rewrite::Renaming;
 use crate::routes::ShareGroup;
@@ -33,6 +34,10 @@ pub(crate) struct Opening {
 pub(crate) struct Opened {
     pub(crate) session: Arc<Session>,
     pub(crate) present: bool,
+    /// The client may be told when the journal is committed up to here; 0 for at once.
+    pub(crate) position: u64,
+    /// What happens to the session is written down.
+    pub(crate) durable: bool,
 }
 
 /// How a connection ended.
@@ -66,13 +71,20 @@ impl Broker {
             if session.state().ended {
                 continue; // it ended between the two lines above: there will be another
             }
-            let present = self.attach(&session, opening, context);
+            let durable = self.durable.is_on() && opening.expiry_interval_s > 0;
+            let (present, position) = self.attach(&session, opening, durable, context);
             drop(control);
-            return Opened { session, present };
+            return Opened { session, present, position, durable };
         }
     }
 
-    fn attach(&self, session: &Arc<Session>, opening: Opening, context: &mut Context) -> bool {
+    fn attach(
+        &self,
+        session: &Arc<Session>,
+        opening: Opening,
+        durable: bool,
+        context: &mut Context,
+    ) -> (bool, u64) {
         let now_ms = context.now_ms();
         let clean_start = opening.profile.clean_start;
         let mut state = session.state();
@@ -80,6 +92,7 @@ impl Broker {
         let old_profile = state.profile.take();
         let old_will = state.will.take();
         let existed = old_profile.is_some();
+        let old_key = state.durable.then(|| state.key());
         // a take-over ends the old connection, and with it a session that does not outlive its connection
         let outlives =
             if old_live.is_some() { state.expiry_interval_s > 0 } else { !has_expired(&state, now_ms) };
@@ -99,6 +112,7 @@ impl Broker {
         state.profile = Some(Arc::clone(&opening.profile));
         state.expiry_interval_s = opening.expiry_interval_s;
         state.will = opening.will;
+        state.durable = durable;
         drop(state);
         if waiting {
             context.schedule(opening.outlet);
@@ -124,18 +138,24 @@ impl Broker {
             // a session that goes on cancels a will that still waits
             let due = !present || (was_connected && will.delay_s == 0);
             if due {
-                self.publish_will(session, *will, profile, context);
+                self.publish_will(session, *will, profile, old_key, context);
             }
         }
         if let Some(remains) = remains {
             self.settle_remains(session, remains, context);
         }
+        // behind what others have got of it: if this is lost, so is the end of the old session, and nothing else
+        let position = match old_key {
+            _ if durable => self.durable.write_session(session, &session.state(), context),
+            Some(old_key) => self.durable.append(&Record::SessionEnd(old_key), context),
+            None => 0,
+        };
         context.count(Metric::ClientConnected, 1);
         let (profile, expiry_interval_s) = (&opening.profile, opening.expiry_interval_s);
         self.tell_accepted(session.client_id(), profile, expiry_interval_s, context.now_ms());
         self.tell_connected(session.client_id(), profile, expiry_interval_s);
         self.tell_system_connected(session.client_id(), profile, expiry_interval_s, context);
-        present
+        (present, position)
     }
 
     /// Tells a connection that it has lost its session, and the world that it is gone.
@@ -196,6 +216,10 @@ impl Broker {
         if expiry_s > 0 {
             self.timers.set(next_due(&state), &mut state.timer_ms, session);
         }
+        let key = state.durable.then(|| state.key());
+        if key.is_some() && will.is_none() && expiry_s > 0 {
+            self.durable.write_session(session, &state, context);
+        }
         drop(state);
 
         self.gauges.connections.fall(1);
@@ -205,7 +229,11 @@ impl Broker {
         let (reason, properties) = (ending.reason, ending.properties);
         self.tell_system_disconnected(session.client_id(), &profile, reason, properties, context);
         if let Some(will) = will {
-            self.publish_will(session, *will, &profile, context);
+            self.publish_will(session, *will, &profile, key, context);
+            if key.is_some() && expiry_s > 0 {
+                // behind the will: one that is not written down yet is published after a crash
+                self.durable.write_session(session, &session.state(), context);
+            }
         }
         if expiry_s == 0 {
             self.terminate(session, context);
@@ -238,24 +266,30 @@ impl Broker {
 
     /// Ends a session that has no connection, with its `control` lock held.
     pub(crate) fn terminate(&self, session: &Arc<Session>, context: &mut Context) {
-        let (remains, will, profile) = {
+        let (remains, will, profile, key) = {
             let mut state = session.state();
             if state.ended {
                 return;
             }
             self.timers.set(None, &mut state.timer_ms, session);
             let profile = state.profile.clone();
+            let key = state.durable.then(|| state.key());
             let remains = state.reset(context.now_ms());
             state.ended = true;
-            (remains, state.will.take(), profile)
+            (remains, state.will.take(), profile, key)
         };
-        self.registry.remove(session);
         self.gauges.sessions.fall(1);
         context.count(Metric::SessionTerminated, 1);
         if let (Some(will), Some(profile)) = (will, profile) {
-            self.publish_will(session, *will, &profile, context);
+            self.publish_will(session, *will, &profile, key, context);
         }
         self.settle_remains(session, remains, context);
+        if let Some(key) = key {
+            // behind what others have got of it
+            self.durable.append(&Record::SessionEnd(key), context);
+        }
+        // until now whoever connects with the client id waits for `control`
+        self.registry.remove(session);
     }
 
     /// Takes an ended session's subscriptions out of the routes, and gives what came through shared groups to others.
@@ -301,7 +335,15 @@ impl Broker {
         None
     }
 
-    fn publish_will(&self, session: &Session, will: PendingWill, profile: &Profile, context: &mut Context) {
+    /// Publishes the will of a session; `key` is that of a durable one.
+    fn publish_will(
+        &self,
+        session: &Session,
+        will: PendingWill,
+        profile: &Profile,
+        key: Option<SessionKey>,
+        context: &mut Context,
+    ) {
         let asked = will.publish.topic();
         let client_id = session.client_id().as_str().unwrap_or_default();
         if self.bans().has_client_id(client_id, context.now_ms()) {
@@ -332,19 +374,29 @@ impl Broker {
         };
         let origin = Origin::of_client(session, profile);
         let publish = renamed.unwrap_or(will.publish);
-        if let Err(reason) = self.publish_or_delay(publish, &origin, context) {
+        if let Err(reason) = self.publish_or_delay(publish, &origin, Will::Of(key), context) {
             tracing::debug!(client_id = %session.client_id(), ?reason, "delayed will not kept");
         }
+    }
+
+    /// Does all that has become due while nobody was there.
+    pub fn catch_up(&self) {
+        let mut context = self.call_context();
+        while self.run_timers(&mut context) > 0 {}
+        self.flush(context);
     }
 
     /// Does what has become due: reports, wills whose delay is over, sessions that have expired.
     ///
     /// To be called about every quarter of a second, by one thread.
-    pub fn run_timers(&self, context: &mut Context) {
+    /// Returns the number of sessions that were looked at.
+    pub fn run_timers(&self, context: &mut Context) -> usize {
         self.report(context);
         self.release_delayed(context);
         let now_ms = context.now_ms();
-        for session in self.timers.due(now_ms) {
+        let due = self.timers.due(now_ms);
+        let count = due.len();
+        for session in due {
             let _control = session.control();
             let mut state = session.state();
             if state.live.is_some() || state.ended {
@@ -358,14 +410,19 @@ impl Broker {
             };
             self.timers.set(next_due(&state), &mut state.timer_ms, &session);
             let profile = state.profile.clone();
+            let key = state.durable.then(|| state.key());
             drop(state);
             if let (Some(will), Some(profile)) = (will, profile) {
-                self.publish_will(&session, *will, &profile, context);
+                self.publish_will(&session, *will, &profile, key, context);
+                if let Some(key) = key {
+                    self.durable.append(&Record::WillDone(key), context);
+                }
             }
             if expired {
                 self.terminate(&session, context);
             }
         }
+        count
     }
 }
 
@@ -385,6 +442,6 @@ fn will_due_ms(state: &State) -> Option<i64> {
 }
 
 /// When there is something to do for a session without a connection.
-fn next_due(state: &State) -> Option<i64> {
+pub(crate) fn next_due(state: &State) -> Option<i64> {
     end_ms(state).into_iter().chain(will_due_ms(state)).min()
 }

@@ -8,6 +8,7 @@ use broker_codec::{Publish, SubscriptionOptions, Version};
 use engine_event::{Map, Text};
 
 use crate::broker::Broker;
+use crate::durable::Record;
 use crate::properties;
 use crate::retained::Retained;
 use crate::session::Session;
@@ -226,7 +227,13 @@ impl Broker {
 
     /// Forgets the retained message of a topic and says whether there was one.
     pub fn delete_retained(&self, topic: &str) -> bool {
-        self.retained.remove(topic)
+        let context = self.call_context();
+        let removed = self
+            .retained
+            .remove_then(topic, || self.durable.append(&Record::RetainRemove { topic }, &context))
+            .is_some();
+        self.flush(context);
+        removed
     }
 
     /// Forgets the retained messages that have expired and returns their number.

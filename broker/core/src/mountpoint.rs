@@ -21,6 +21,11 @@ const FORBIDDEN: [char; 3] = ['+', '#', '\0'];
 pub(crate) struct UnfitName;
 
 impl Mountpoint {
+    /// Makes the prefix of a client that had it before; none of an empty text.
+    pub(crate) fn restore(prefix: &str) -> Option<Self> {
+        (!prefix.is_empty()).then(|| Self(prefix.into()))
+    }
+
     /// Fills in a template such as `plants/${username}/`. Placeholders that are not known stay as text; those without
     /// a value become empty.
     pub(crate) fn fill(

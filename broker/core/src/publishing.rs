@@ -12,12 +12,22 @@ use engine_event::{
 use crate::broker::Broker;
 use crate::context::Context;
 use crate::delayed::{self, Delay};
+use crate::durable::{Cause, Keeper, NotKept, SessionKey};
 use crate::message_events::{DroppedDelivery, MessageOrigin};
 use crate::metrics::Metric;
 use crate::properties::{self, MessageProperties};
-use crate::retained::{Retained, Stored};
-use crate::routes::{Own, Routes, ShareGroup, granted, group_of, stable_hash};
+use crate::retained::{Retained, Retention, Stored};
+use crate::routes::{Grant, Own, Routes, ShareGroup, Target, granted, group_of, stable_hash};
 use crate::session::{NEVER_MS, Profile, Queued, Session};
+
+/// Whether a message is a will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Will {
+    /// It is not.
+    Not,
+    /// It is; the key is that of a session that is written down.
+    Of(Option<SessionKey>),
+}
 
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy)]
@@ -82,13 +92,9 @@ impl Broker {
         if origin.runs_rules && !routes.rules.is_empty() {
             self.tell_published(&publish, routes, origin, completion, context);
         }
-        let qos = publish.qos();
         let retain = publish.retain();
-        let mut queued = Queued::new(publish, qos);
+        let mut queued = self.queued_of(publish, origin, context);
         queued.from = from;
-        if let Some(expiry_s) = self.expiry_of(&queued.publish) {
-            queued.expires_at_ms = expires_at(origin.accepted_at_ms.unwrap_or(context.now_ms()), expiry_s);
-        }
         let mut taken = 0;
         for share in &routes.shares {
             let mut copy = queued.clone();
@@ -98,6 +104,17 @@ impl Broker {
             taken += usize::from(self.dispatch(share, copy, context).is_ok());
         }
         taken + self.deliver_to_all(queued, retain, routes, origin, context)
+    }
+
+    /// Makes what waits for a client of a message.
+    #[inline]
+    pub(crate) fn queued_of(&self, publish: Publish, origin: &Origin<'_>, context: &Context) -> Queued {
+        let qos = publish.qos();
+        let mut queued = Queued::new(publish, qos);
+        if let Some(expiry_s) = self.expiry_of(&queued.publish) {
+            queued.expires_at_ms = expires_at(origin.accepted_at_ms.unwrap_or(context.now_ms()), expiry_s);
+        }
+        queued
     }
 
     /// Delivers to every session of the routes; the last one gets the message itself, the others copies.
@@ -120,31 +137,37 @@ impl Broker {
         taken + usize::from(self.deliver(last, queued, retain, origin, context))
     }
 
+    /// Returns what a session gets of a message; nothing when it is its own and it does not want those.
     #[inline]
-    fn deliver(
+    pub(crate) fn grant_of<'a>(target: &'a Target, origin: &Origin<'_>) -> Option<&'a Grant> {
+        if target.session.id() != origin.session {
+            return Some(&target.grant);
+        }
+        match &target.own {
+            Own::Same => Some(&target.grant),
+            Own::Less(less) => Some(less),
+            Own::Nothing => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn deliver(
         &self,
-        target: &crate::routes::Target,
+        target: &Target,
         mut queued: Queued,
         retain: bool,
         origin: &Origin<'_>,
         context: &mut Context,
     ) -> bool {
-        let mut grant = &target.grant;
-        if target.session.id() == origin.session {
-            match &target.own {
-                Own::Same => {}
-                Own::Less(less) => grant = less,
-                Own::Nothing => {
-                    context.count(Metric::DeliveryDropped, 1);
-                    context.count(Metric::DeliveryDroppedNoLocal, 1);
-                    context.note_drop(queued, Metric::DeliveryDroppedNoLocal);
-                    if context.has_drops() {
-                        self.tell_drops(&target.session, context);
-                    }
-                    return false;
-                }
+        let Some(grant) = Self::grant_of(target, origin) else {
+            context.count(Metric::DeliveryDropped, 1);
+            context.count(Metric::DeliveryDroppedNoLocal, 1);
+            context.note_drop(queued, Metric::DeliveryDroppedNoLocal);
+            if context.has_drops() {
+                self.tell_drops(&target.session, context);
             }
-        }
+            return false;
+        };
         queued.qos = granted(queued.qos, &grant.options, self.config().upgrade_qos);
         queued.retain = retain && grant.options.retain_as_published;
         queued.extras.clone_from(&grant.extras);
@@ -155,7 +178,13 @@ impl Broker {
         true
     }
 
-    fn undelivered(&self, queued: &Queued, routes: &Routes, origin: &Origin<'_>, context: &Context) -> usize {
+    pub(crate) fn undelivered(
+        &self,
+        queued: &Queued,
+        routes: &Routes,
+        origin: &Origin<'_>,
+        context: &Context,
+    ) -> usize {
         if routes.shares.is_empty() && routes.rules.is_empty() {
             context.count(Metric::MessagesDropped, 1);
             context.count(Metric::MessagesDroppedNoSubscribers, 1);
@@ -166,15 +195,16 @@ impl Broker {
         0
     }
 
-    /// Gives a message to a member of a shared group.
+    /// Gives a message to a member of a shared group; it is written down if that is needed, and the position returned.
     pub(crate) fn dispatch(
         &self,
         share: &Arc<ShareGroup>,
         queued: Queued,
         context: &mut Context,
-    ) -> Result<(), Queued> {
-        let result = share.dispatch(queued, context);
-        result.map_err(|queued| {
+    ) -> Result<u64, Queued> {
+        let keeper = Keeper::of(&self.durable);
+        let result = share.dispatch(queued, keeper.as_ref(), context);
+        result.map(|()| keeper.map_or(0, |keeper| keeper.position())).map_err(|queued| {
             let why = Metric::DeliveryDroppedQueueFull;
             context.count(Metric::DeliveryDropped, 1);
             context.count(why, 1);
@@ -196,7 +226,7 @@ impl Broker {
         }
     }
 
-    fn tell_published(
+    pub(crate) fn tell_published(
         &self,
         publish: &Publish,
         routes: &Routes,
@@ -229,21 +259,12 @@ impl Broker {
 
     /// Keeps a message whose RETAIN flag is set as the last one of its topic, or forgets that one if it is empty.
     pub(crate) fn retain(&self, publish: &Publish, origin: &Origin<'_>, context: &Context) -> Stored {
-        if publish.payload_slice().is_empty() {
-            self.retained.remove(publish.topic());
-            return Stored::Done;
-        }
-        let expiry_s = self.expiry_of(publish);
-        if expiry_s == Some(0) || publish.payload_slice().len() > self.config().max_retained_payload_size {
-            self.retained.remove(publish.topic()); // nobody should get what it replaces
-            return Stored::Done;
-        }
-        let retained = Retained {
-            publish: publish.clone(),
-            received_at_ms: context.now_ms(),
-            expires_at_ms: self.expires_at_ms(publish, origin.accepted_at_ms.unwrap_or(context.now_ms())),
-            client_id: origin.client_id.clone(),
-            publisher: origin.session,
+        let retained = match self.retention_of(publish, origin, 0, context) {
+            Retention::Store(retained) => retained,
+            Retention::Remove => {
+                self.retained.remove(publish.topic());
+                return Stored::Done;
+            }
         };
         let max = match self.config().max_retained_messages {
             0 => 0,
@@ -254,6 +275,30 @@ impl Broker {
             context.count(Metric::MessagesRetained, 1);
         }
         stored
+    }
+
+    /// Says what a message whose RETAIN flag is set does to the one of its topic.
+    pub(crate) fn retention_of(
+        &self,
+        publish: &Publish,
+        origin: &Origin<'_>,
+        number: u64,
+        context: &Context,
+    ) -> Retention {
+        let expiry_s = self.expiry_of(publish);
+        let size = publish.payload_slice().len();
+        // of one that is not kept nobody should get what it replaces
+        if size == 0 || expiry_s == Some(0) || size > self.config().max_retained_payload_size {
+            return Retention::Remove;
+        }
+        Retention::Store(Retained {
+            publish: publish.clone(),
+            received_at_ms: context.now_ms(),
+            expires_at_ms: self.expires_at_ms(publish, origin.accepted_at_ms.unwrap_or(context.now_ms())),
+            client_id: origin.client_id.clone(),
+            publisher: origin.session,
+            number,
+        })
     }
 
     #[inline]
@@ -277,28 +322,48 @@ impl Broker {
         &self,
         publish: Publish,
         origin: &Origin<'_>,
+        will_of: Will,
         context: &mut Context,
     ) -> Result<usize, NotDelayed> {
         let Some(delay) = self.delay_of(publish.topic(), context) else {
-            return Ok(self.publish_inside(publish, origin, context));
+            let published = self.publish_inside(publish, origin, will_of, context);
+            return published.map_err(|_| NotDelayed::NotStored);
         };
         let delay = delay.ok_or(NotDelayed::Topic)?;
         let later = publish.with_topic(delay.topic).map_err(|_| NotDelayed::Topic)?;
         self.delay(later, delay.due_ms, origin, context).map(|_| 0).map_err(|_| NotDelayed::Full)
     }
 
-    /// Publishes a message that the broker itself sends for a client: a will.
+    /// Publishes a message that the broker itself sends: a will, or one from inside.
+    ///
+    /// Refused when it has to be written down and the journal takes nothing; a will never is.
     pub(crate) fn publish_inside(
         &self,
         publish: Publish,
         origin: &Origin<'_>,
+        will_of: Will,
         context: &mut Context,
-    ) -> usize {
+    ) -> Result<usize, NotKept> {
+        let routes = context.routes(self.routes(), publish.topic());
+        if self.is_kept(&publish, &routes) {
+            let cause = match will_of {
+                Will::Of(Some(session)) => Cause::Will(session),
+                Will::Of(None) | Will::Not => Cause::None,
+            };
+            return match self.publish_kept(publish.clone(), &routes, origin, cause, None, || (), context) {
+                Ok(kept) => Ok(kept.taken),
+                // delivered as ever; a store that is full keeps its old message
+                Err(NotKept::RetainedFull) => Ok(self.route(publish, &routes, origin, None, context)),
+                Err(NotKept::Journal) if will_of != Will::Not => {
+                    Ok(self.route(publish, &routes, origin, None, context))
+                }
+                Err(NotKept::Journal) => Err(NotKept::Journal),
+            };
+        }
         if publish.retain() && self.config().retain_available {
             self.retain(&publish, origin, context);
         }
-        let routes = context.routes(self.routes(), publish.topic());
-        self.route(publish, &routes, origin, None, context)
+        Ok(self.route(publish, &routes, origin, None, context))
     }
 }
 
@@ -309,6 +374,8 @@ pub(crate) enum NotDelayed {
     Topic,
     /// There are too many.
     Full,
+    /// It is for now, and has to be stored, and that is not possible.
+    NotStored,
 }
 
 /// When a message expires. One that must be delivered at once or never has a moment to get through.
@@ -339,12 +406,13 @@ impl Publisher for Broker {
             message_id: Some(id),
             accepted_at_ms: None,
         };
-        let published = self.publish_or_delay(publish, &origin, &mut context);
+        let published = self.publish_or_delay(publish, &origin, Will::Not, &mut context);
         self.flush(context);
         match published {
             Ok(subscribers) => Ok(PublishReport { id, subscribers }),
             Err(NotDelayed::Topic) => Err(PublishError::Topic { topic: message.topic }),
             Err(NotDelayed::Full) => Err(PublishError::Full),
+            Err(NotDelayed::NotStored) => Err(PublishError::NotStored),
         }
     }
 }

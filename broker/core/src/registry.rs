@@ -53,6 +53,22 @@ impl Registry {
         session
     }
 
+    /// Puts a session back, unless its client id has one.
+    pub(crate) fn restore(&self, id: u64, client_id: Text, created_at_ms: i64) -> Option<Arc<Session>> {
+        let mut shard = self.shard(client_id.as_bytes()).lock();
+        if shard.contains_key(client_id.as_bytes()) {
+            return None;
+        }
+        let session = Arc::new(Session::new(id, client_id.clone(), created_at_ms));
+        shard.insert(client_id, Arc::clone(&session));
+        Some(session)
+    }
+
+    /// Has new sessions get numbers from `first` on.
+    pub(crate) fn start_ids_at(&self, first: u64) {
+        self.next_id.fetch_max(first, Ordering::Relaxed);
+    }
+
     /// Takes a session out, if it is still the one of its client id.
     pub(crate) fn remove(&self, session: &Session) {
         let mut shard = self.shard(session.client_id().as_bytes()).lock();

@@ -16,6 +16,17 @@ pub(crate) struct Retained {
     pub(crate) client_id: engine_event::Text,
     /// The session that published it; 0 for a message from inside the server, which is nobody's own.
     pub(crate) publisher: u64,
+    /// Its number in the journal; 0 for one that is in memory only.
+    pub(crate) number: u64,
+}
+
+/// What a message with the RETAIN flag does.
+#[derive(Debug)]
+pub(crate) enum Retention {
+    /// It becomes the last one of its topic.
+    Store(Retained),
+    /// Its topic has none any more.
+    Remove,
 }
 
 /// All retained messages, by the levels of their topics.
@@ -72,12 +83,18 @@ pub(crate) enum Stored {
 impl RetainedStore {
     /// Keeps a message as the last one of its topic.
     pub(crate) fn store(&self, message: Retained, max_messages: usize) -> Stored {
+        self.store_then(message, max_messages, || ())
+    }
+
+    /// Keeps a message as the last one of its topic; `note` is called, if it is kept, before anyone else changes one.
+    pub(crate) fn store_then(&self, message: Retained, max_messages: usize, note: impl FnOnce()) -> Stored {
         let mut tree = self.tree.write();
         let full = max_messages > 0 && tree.count >= max_messages;
         let message = Arc::new(message);
         if full && tree.root.get(message.publish.topic()).is_none() {
             return Stored::Full;
         }
+        note();
         let mut node = &mut tree.root;
         for level in message.publish.topic().split('/') {
             if !node.children.contains_key(level) {
@@ -95,7 +112,31 @@ impl RetainedStore {
 
     /// Forgets the message of a topic and says whether there was one.
     pub(crate) fn remove(&self, topic: &str) -> bool {
-        self.tree.write().remove(topic)
+        self.remove_then(topic, || ()).is_some()
+    }
+
+    /// Forgets the message of a topic; `note` is called, if there was one, before anyone else changes one.
+    pub(crate) fn remove_then<T>(&self, topic: &str, note: impl FnOnce() -> T) -> Option<T> {
+        let mut tree = self.tree.write();
+        tree.remove(topic).then(note)
+    }
+
+    /// Calls `visit` with those of `messages` that are still the last of their topics, while nobody changes that.
+    pub(crate) fn each_still_there(&self, messages: &[Arc<Retained>], mut visit: impl FnMut(&Retained)) {
+        let tree = self.tree.read();
+        for message in messages {
+            let found = tree.root.get(message.publish.topic());
+            if found.is_some_and(|found| Arc::ptr_eq(found, message)) {
+                visit(message);
+            }
+        }
+    }
+
+    /// Returns all messages, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Retained>> {
+        let mut found = Vec::new();
+        self.tree.read().root.collect_all(&mut found);
+        found
     }
 
     /// Returns the message of a topic.
@@ -156,6 +197,11 @@ impl Node {
         removed
     }
 
+    fn collect_all(&self, found: &mut Vec<Arc<Retained>>) {
+        found.extend(self.message.clone());
+        self.children.values().for_each(|child| child.collect_all(found));
+    }
+
     fn collect(&self, levels: &[&str], top: bool, limit: usize, found: &mut Vec<Arc<Retained>>) {
         if found.len() >= limit {
             return;
@@ -207,6 +253,7 @@ mod tests {
             expires_at_ms: i64::MAX,
             client_id: "c".into(),
             publisher: 0,
+            number: 0,
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct LinkState {
     pub(crate) listed: bool,
     /// In the list of those whose acknowledgements are held back.
     pub(crate) holds_acks: bool,
+    /// In the list of those that wait for the journal.
+    pub(crate) waits_for_journal: bool,
     /// The task that waits until the socket takes more.
     pub(crate) draining: Option<AbortHandle>,
     /// The bytes that were left in `out` when the socket took no more.
@@ -93,6 +95,7 @@ impl Link {
                 needed: 0,
                 listed: false,
                 holds_acks: false,
+                waits_for_journal: false,
                 draining: None,
                 blocked_len: 0,
                 paused: false,

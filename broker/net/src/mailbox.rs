@@ -30,6 +30,8 @@ pub(crate) struct Mail {
     pub(crate) flush: Vec<ConnectionKey>,
     pub(crate) close: Vec<(ConnectionKey, CloseReason)>,
     pub(crate) settled: Vec<(ConnectionKey, u64, Settled)>,
+    /// The journal has moved.
+    pub(crate) committed: bool,
     pub(crate) sockets: Vec<Accepted>,
     pub(crate) listening: Vec<Listening>,
     /// Listeners whose clients are dropped.
@@ -96,6 +98,13 @@ impl Outlets for Mailboxes {
 
     fn close(&self, connection: ConnectionKey, reason: CloseReason) {
         self.of(connection.worker).put(|mail| mail.close.push((connection, reason)));
+    }
+
+    fn committed(&self, worker: Option<u16>) {
+        let (first, count) = worker.map_or((0, self.0.len()), |worker| (usize::from(worker), 1));
+        for mailbox in self.0.iter().skip(first).take(count) {
+            mailbox.put(|mail| mail.committed = true);
+        }
     }
 
     fn settled(&self, connection: ConnectionKey, ack: u64, settled: Settled) {

@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     flush_wanted: Notify,
     /// Connections whose acknowledgements are held back by rules.
     holding: RefCell<Vec<Rc<Link>>>,
+    /// Connections of which something waits for the journal.
+    awaiting_journal: RefCell<Vec<Rc<Link>>>,
     wheel: RefCell<Wheel<(u32, u32)>>,
     lingering: RefCell<JoinSet<()>>,
     /// New connections that are not as far as MQTT.
@@ -86,6 +88,7 @@ impl Worker {
             to_flush: RefCell::default(),
             flush_wanted: Notify::new(),
             holding: RefCell::default(),
+            awaiting_journal: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
             lingering: RefCell::default(),
             arriving: RefCell::default(),
@@ -143,6 +146,9 @@ impl Worker {
             if let Some(link) = self.link(key) {
                 self.step(&link, |connection, context, out| connection.settled(ack, settled, context, out));
             }
+        }
+        if mail.committed {
+            self.release_committed();
         }
         self.finish_batch();
         mail.stop
@@ -341,15 +347,32 @@ impl Worker {
         }
     }
 
+    /// Sends what the journal has committed by now.
+    fn release_committed(self: &Rc<Self>) {
+        let waiting = std::mem::take(&mut *self.awaiting_journal.borrow_mut());
+        for link in waiting {
+            link.state.borrow_mut().waits_for_journal = false;
+            self.step(&link, |connection, context, out| connection.committed(context, out));
+            self.await_journal(&link);
+        }
+    }
+
+    /// Lists a connection if something of it waits for the journal.
+    fn await_journal(&self, link: &Rc<Link>) {
+        self.list_if_awaiting(link, &mut link.state.borrow_mut());
+    }
+
     async fn stop(self: Rc<Self>, grace: Duration) {
         self.start_batch();
         let links: Vec<Rc<Link>> = self.links.borrow().iter().map(|(_, link)| Rc::clone(link)).collect();
+        self.release_committed();
         for link in links {
             self.flush_last(&link);
             self.close(&link, CloseReason::ServerShutdown);
         }
         self.finish_batch();
         self.flush_all();
+        self.commit();
         let mut lingering = std::mem::take(&mut *self.lingering.borrow_mut());
         let all = async { while lingering.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all).await.is_err() {

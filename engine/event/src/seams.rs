@@ -101,6 +101,9 @@ pub enum PublishError {
     /// Too many messages wait for their time.
     #[error("too many delayed messages")]
     Full,
+    /// The message has to be stored, and the store takes nothing at the moment.
+    #[error("the message cannot be stored: the disk is full or failing")]
+    NotStored,
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Stopping,

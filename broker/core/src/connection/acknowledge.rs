@@ -1,4 +1,4 @@
-//! Acknowledgements, both ways.
+//! Acknowledgements, both ways, and what waits for the journal.
 
 use std::collections::VecDeque;
 
@@ -7,9 +7,15 @@ use engine_event::{EventKind, Settled};
 
 use super::{Connection, Flow, Open, Phase};
 use crate::context::Context;
+use crate::durable::{Commit, Progress, Record};
+use crate::lifecycle::WillFate;
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
-use crate::session::{Stage, Traffic};
+use crate::reason::CloseReason;
+use crate::session::{Stage, State, Traffic};
+
+/// Packets that are held back before nothing more is read.
+const HELD_MAX: usize = 4096;
 
 /// Acknowledgements that wait for rules, and those that wait behind them: they go out in the order of the messages.
 #[derive(Debug, Default)]
@@ -27,6 +33,38 @@ struct PendingAck {
     due_ms: i64,
     /// The code to send, once it is known.
     outcome: Option<ReasonCode>,
+    /// It is sent when the journal is committed up to here.
+    position: u64,
+}
+
+/// Packets that go out when the journal is committed up to their positions, in that order.
+#[derive(Debug, Default)]
+pub(super) struct HeldPackets {
+    queue: VecDeque<(u64, Packet)>,
+    /// How many of them no message may overtake.
+    first: usize,
+}
+
+impl HeldPackets {
+    /// Says whether a packet must go out before any message: CONNACK, SUBACK.
+    fn comes_first(packet: &Packet) -> bool {
+        matches!(packet, Packet::ConnAck(_) | Packet::SubAck(_))
+    }
+
+    fn push(&mut self, position: u64, packet: Packet) {
+        self.first += usize::from(Self::comes_first(&packet));
+        self.queue.push_back((position, packet));
+    }
+
+    fn pop(&mut self) -> Option<Packet> {
+        let (_, packet) = self.queue.pop_front()?;
+        self.first -= usize::from(Self::comes_first(&packet));
+        Some(packet)
+    }
+
+    fn holds_connack(&self) -> bool {
+        matches!(self.queue.front(), Some((_, Packet::ConnAck(_))))
+    }
 }
 
 impl PendingAcks {
@@ -34,9 +72,16 @@ impl PendingAcks {
         self.queue.len()
     }
 
-    fn push(&mut self, packet_id: PacketId, qos: QoS, outcome: Option<ReasonCode>, due_ms: i64) -> u64 {
+    fn push(
+        &mut self,
+        packet_id: PacketId,
+        qos: QoS,
+        outcome: Option<ReasonCode>,
+        position: u64,
+        due_ms: i64,
+    ) -> u64 {
         let number = self.first + self.queue.len() as u64;
-        self.queue.push_back(PendingAck { packet_id, qos, due_ms, outcome });
+        self.queue.push_back(PendingAck { packet_id, qos, due_ms, outcome, position });
         number
     }
 
@@ -45,24 +90,49 @@ impl PendingAcks {
     }
 
     fn settle(&mut self, number: u64, outcome: ReasonCode) {
-        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        if let Some(ack) = index.and_then(|index| self.queue.get_mut(index)) {
+        if let Some(ack) = self.get_mut(number) {
             ack.outcome.get_or_insert(outcome);
         }
     }
 
-    fn pop_settled(&mut self) -> Option<(PacketId, QoS, ReasonCode)> {
-        let outcome = self.queue.front()?.outcome?;
+    /// Has an acknowledgement wait for the journal too.
+    fn wait_for(&mut self, number: u64, position: u64) {
+        if let Some(ack) = self.get_mut(number) {
+            ack.position = ack.position.max(position);
+        }
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut PendingAck> {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok())?;
+        self.queue.get_mut(index)
+    }
+
+    /// Takes the first if all that it waits for has come to an end; gives what became of its record too.
+    fn pop_settled(&mut self, progress: Progress) -> Option<(PacketId, QoS, ReasonCode, Commit)> {
+        let front = self.queue.front()?;
+        let outcome = front.outcome?;
+        let commit = progress.of(front.position)?;
         let ack = self.queue.pop_front()?;
         self.first += 1;
-        Some((ack.packet_id, ack.qos, outcome))
+        Some((ack.packet_id, ack.qos, outcome, commit))
+    }
+
+    fn waits_for_journal(&self) -> bool {
+        self.queue.front().is_some_and(|ack| ack.position > 0)
     }
 }
 
 impl Open {
     /// Reserves the acknowledgement of a message that rules hold back until `due_ms` at most, and returns its number.
     pub(super) fn hold_ack(&mut self, packet_id: PacketId, qos: QoS, due_ms: i64) -> u64 {
-        self.acks.get_or_insert_default().push(packet_id, qos, None, due_ms)
+        self.acks.get_or_insert_default().push(packet_id, qos, None, 0, due_ms)
+    }
+
+    /// Takes back the acknowledgement that was reserved last.
+    pub(super) fn give_up_ack(&mut self) {
+        if let Some(acks) = &mut self.acks {
+            acks.queue.pop_back();
+        }
     }
 
     /// Says whether the acknowledgement of that message is still to come.
@@ -87,10 +157,55 @@ impl Open {
     ) {
         match &mut self.acks {
             Some(acks) if acks.len() > 0 => {
-                acks.push(packet_id, qos, Some(code), context.now_ms());
+                acks.push(packet_id, qos, Some(code), 0, context.now_ms());
             }
             _ => self.send_ack(packet_id, qos, code, context, out),
         }
+    }
+
+    /// Acknowledges a message once the journal is committed up to `position`.
+    pub(super) fn acknowledge_after(
+        &mut self,
+        position: u64,
+        packet_id: PacketId,
+        qos: QoS,
+        code: ReasonCode,
+        now_ms: i64,
+    ) {
+        self.acks.get_or_insert_default().push(packet_id, qos, Some(code), position, now_ms);
+    }
+
+    /// Has an acknowledgement that rules hold back wait for the journal too.
+    pub(super) fn ack_waits_for(&mut self, ack: u64, position: u64) {
+        if let Some(acks) = &mut self.acks {
+            acks.wait_for(ack, position);
+        }
+    }
+
+    /// Sends a packet once the journal is committed up to `position`, behind those that wait already; at once for 0.
+    pub(super) fn push_after(
+        &mut self,
+        position: u64,
+        packet: Packet,
+        context: &Context,
+        out: &mut Outgoing,
+    ) -> bool {
+        if position == 0 && self.held.as_ref().is_none_or(|held| held.queue.is_empty()) {
+            return self.push(&packet, context, out);
+        }
+        self.held.get_or_insert_default().push(position, packet);
+        true
+    }
+
+    /// Says whether a packet is held back that no message may overtake.
+    #[inline]
+    pub(super) fn holds_messages_back(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.first > 0)
+    }
+
+    /// Says whether there is a will with a delay.
+    pub(super) fn will_waits(&self) -> bool {
+        self.session.state().will.as_ref().is_some_and(|will| will.delay_s > 0)
     }
 
     fn send_ack(
@@ -134,10 +249,70 @@ impl Connection {
             Settled::Ok => ReasonCode::SUCCESS,
             Settled::Failed => ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
         };
-        if let Some(acks) = &mut open.acks {
-            acks.settle(ack, outcome);
+        let Some(acks) = &mut open.acks else { return Flow::Continue };
+        acks.settle(ack, outcome);
+        // known until its PUBREL, on any connection, before the client may rely on that
+        let received = acks.get_mut(ack).filter(|ack| ack.qos == QoS::ExactlyOnce && !outcome.is_error());
+        if let Some(packet_id) = received.map(|ack| ack.packet_id) {
+            let position = self.keep_received(packet_id, context);
+            let Phase::Open(open) = &mut self.phase else { return Flow::Close };
+            open.ack_waits_for(ack, position);
         }
         self.send_settled(context, out)
+    }
+
+    /// Sends what waited for the journal, as far as that is committed. The caller flushes.
+    ///
+    /// What could not be written down ends the connection, so that the client does it again; messages of a client of
+    /// 5.0 are refused.
+    pub fn committed(&mut self, context: &mut Context, out: &mut Outgoing) -> Flow {
+        let progress = self.broker.durable.progress();
+        loop {
+            let Phase::Open(open) = &mut self.phase else { return Flow::Close };
+            let Some(held) = &mut open.held else { break };
+            let Some((position, _)) = held.queue.front() else { break };
+            match progress.of(*position) {
+                Some(Commit::Done) => {
+                    let Some(packet) = held.pop() else { break };
+                    let connack = matches!(packet, Packet::ConnAck(_));
+                    if !open.push(&packet, context, out) && connack {
+                        return self.connack_too_large(context);
+                    }
+                }
+                Some(Commit::Failed) => return self.not_committed(context, out),
+                None => break,
+            }
+        }
+        self.send_settled(context, out)
+    }
+
+    #[cold]
+    fn not_committed(&mut self, context: &mut Context, out: &mut Outgoing) -> Flow {
+        let Phase::Open(open) = &self.phase else { return Flow::Close };
+        let reason = "the session cannot be stored";
+        let code = ReasonCode::QUOTA_EXCEEDED;
+        if open.held.as_ref().is_some_and(|held| held.holds_connack()) {
+            let version = open.profile.version();
+            self.refuse(version, code, reason, context, out);
+            self.end(
+                CloseReason::InternalError,
+                WillFate::Discard,
+                None,
+                broker_codec::PropertiesRef::default(),
+                context,
+            );
+            return Flow::Close;
+        }
+        self.fail(code, reason, context, out)
+    }
+
+    /// Says whether something waits for the journal; [`Connection::committed`] is to be called when that has moved.
+    #[inline]
+    pub fn waits_for_journal(&self) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        open.acks.as_ref().is_some_and(|acks| acks.waits_for_journal())
+            || open.held.as_ref().is_some_and(|held| !held.queue.is_empty())
+            || open.durable && open.session.state().inflight.waits_for().is_some()
     }
 
     /// Gives up on acknowledgements that have been held back for too long.
@@ -156,7 +331,13 @@ impl Connection {
     #[inline]
     pub fn is_saturated(&self) -> bool {
         let Phase::Open(open) = &self.phase else { return false };
+        if open.held.as_ref().is_some_and(|held| held.holds_connack() || held.queue.len() >= HELD_MAX) {
+            return true;
+        }
         let held = open.held_acks();
+        if held > 0 && self.broker.durable.is_congested() {
+            return true;
+        }
         held > 0
             && open.profile.version() != Version::V5
             && held >= usize::from(self.broker.config().receive_maximum)
@@ -170,40 +351,53 @@ impl Connection {
     fn send_settled(&mut self, context: &mut Context, out: &mut Outgoing) -> Flow {
         loop {
             let Phase::Open(open) = &mut self.phase else { return Flow::Close };
-            let Some((packet_id, qos, code)) = open.acks.as_mut().and_then(|acks| acks.pop_settled()) else {
+            let Some(acks) = open.acks.as_mut().filter(|acks| acks.len() > 0) else { return Flow::Continue };
+            let progress = self.broker.durable.progress();
+            let Some((packet_id, qos, outcome, commit)) = acks.pop_settled(progress) else {
                 return Flow::Continue;
             };
-            if qos == QoS::ExactlyOnce {
-                if code.is_error() {
-                    self.forget_received(packet_id);
-                } else {
-                    self.keep_received(packet_id);
-                }
+            let code = match commit {
+                Commit::Done => outcome,
+                Commit::Failed => ReasonCode::QUOTA_EXCEEDED,
+            };
+            if qos == QoS::ExactlyOnce && code.is_error() {
+                self.forget_received(packet_id, context);
             }
             let Phase::Open(open) = &mut self.phase else { return Flow::Close };
-            if code == ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR && open.profile.version() != Version::V5 {
-                return self.fail(code, "a rule could not take the message", context, out);
+            let untold = code == ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR || commit == Commit::Failed;
+            if untold && open.profile.version() != Version::V5 {
+                return self.fail(code, "the message could not be taken", context, out);
             }
             open.send_ack(packet_id, qos, code, context, out);
         }
     }
 
     /// Forgets a received QoS 2 message: sent again, it is new.
-    pub(super) fn forget_received(&self, packet_id: PacketId) {
+    pub(super) fn forget_received(&self, packet_id: PacketId, context: &Context) {
         let Phase::Open(open) = &self.phase else { return };
-        if let Some(mut state) = open.session.state_for(self.outlet) {
-            state.awaiting_release.retain(|received| received.packet_id != packet_id);
+        let Some(mut state) = open.session.state_for(self.outlet) else { return };
+        let mut received = state.awaiting_release.iter();
+        let Some(index) = received.position(|received| received.packet_id == packet_id) else { return };
+        if state.awaiting_release.remove(index).durable {
+            let record = Record::ReceivedRelease { session: state.key(), packet_id };
+            self.broker.durable.append(&record, context);
         }
     }
 
     /// Notes that the rules of a received QoS 2 message have settled: it is known until its PUBREL, on any connection.
-    fn keep_received(&self, packet_id: PacketId) {
-        let Phase::Open(open) = &self.phase else { return };
-        let Some(mut state) = open.session.state_for(self.outlet) else { return };
+    /// Returns the position of the journal where that is written down.
+    fn keep_received(&self, packet_id: PacketId, context: &Context) -> u64 {
+        let Phase::Open(open) = &self.phase else { return 0 };
+        let Some(mut state) = open.session.state_for(self.outlet) else { return 0 };
+        let session = state.key();
+        let durable = state.durable;
         let mut received = state.awaiting_release.iter_mut();
-        if let Some(received) = received.find(|received| received.packet_id == packet_id) {
-            received.held = false;
+        let Some(received) = received.find(|received| received.packet_id == packet_id) else { return 0 };
+        received.held = false;
+        if !durable || std::mem::replace(&mut received.durable, true) {
+            return 0;
         }
+        self.broker.durable.append(&Record::Received { session, packet_id }, context)
     }
 
     pub(super) fn puback(&mut self, ack: &Ack, context: &mut Context) {
@@ -218,9 +412,14 @@ impl Connection {
         let Phase::Open(open) = &self.phase else { return };
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
         let mut received = Stage::Free;
+        let mut position = 0;
         let known = match state.inflight.stage(ack.packet_id) {
             Stage::Publish(queued) if queued.qos == QoS::ExactlyOnce => {
                 received = state.inflight.release(ack.packet_id);
+                if state.durable {
+                    let record = Record::Released { session: state.key(), packet_id: ack.packet_id };
+                    position = self.broker.durable.append(&record, context);
+                }
                 true
             }
             Stage::Release => true,
@@ -235,7 +434,8 @@ impl Connection {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
         context.count(Metric::PubRelSent, 1);
-        open.push(&Packet::PubRel(Ack::new(ack.packet_id, code)), context, out);
+        let Phase::Open(open) = &mut self.phase else { return };
+        open.push_after(position, Packet::PubRel(Ack::new(ack.packet_id, code)), context, out);
     }
 
     pub(super) fn pubcomp(&mut self, ack: &Ack, context: &mut Context) {
@@ -243,6 +443,7 @@ impl Connection {
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
         if matches!(state.inflight.stage(ack.packet_id), Stage::Release) {
             state.inflight.remove(ack.packet_id);
+            self.complete(&state, ack.packet_id, context);
             context.count(Metric::MessagesAcked, 1);
             state.schedule_waiting(context);
         } else {
@@ -250,13 +451,24 @@ impl Connection {
         }
     }
 
+    /// Writes down that a QoS 2 delivery is over. Nobody waits for it: what is lost is released again.
+    fn complete(&self, state: &State, packet_id: PacketId, context: &Context) {
+        if state.durable {
+            self.broker.durable.append(&Record::Completed { session: state.key(), packet_id }, context);
+        }
+    }
+
     pub(super) fn pubrel(&mut self, ack: &Ack, context: &mut Context, out: &mut Outgoing) {
-        let Phase::Open(open) = &self.phase else { return };
+        let Phase::Open(open) = &mut self.phase else { return };
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
         let mut received = state.awaiting_release.iter();
         let found = received.position(|received| received.packet_id == ack.packet_id);
-        if let Some(index) = found {
-            state.awaiting_release.remove(index);
+        let mut position = 0;
+        if let Some(index) = found
+            && state.awaiting_release.remove(index).durable
+        {
+            let record = Record::ReceivedRelease { session: state.key(), packet_id: ack.packet_id };
+            position = self.broker.durable.append(&record, context);
         }
         drop(state);
         let code = if found.is_some() {
@@ -266,7 +478,7 @@ impl Connection {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
         context.count(Metric::PubCompSent, 1);
-        open.push(&Packet::PubComp(Ack::new(ack.packet_id, code)), context, out);
+        open.push_after(position, Packet::PubComp(Ack::new(ack.packet_id, code)), context, out);
     }
 
     /// Ends a delivery that the client has acknowledged or refused.
@@ -275,6 +487,11 @@ impl Connection {
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
         if state.inflight.awaits(ack.packet_id, qos) {
             let finished = state.inflight.remove(ack.packet_id);
+            match &finished {
+                _ if qos == QoS::ExactlyOnce => self.complete(&state, ack.packet_id, context),
+                Stage::Publish(queued) => state.note_done(queued.delivery, context),
+                Stage::Release | Stage::Free => {}
+            }
             context.count(Metric::MessagesAcked, 1);
             state.schedule_waiting(context);
             drop(state);

@@ -20,6 +20,9 @@ use crate::outgoing::Outgoing;
 use crate::reason::CloseReason;
 use crate::session::{PendingWill, Profile, Traffic};
 
+/// About what is written down of a new session.
+const SESSION_BYTES: usize = 256;
+
 /// Why a CONNECT is refused.
 type Refused = (ReasonCode, &'static str);
 
@@ -232,6 +235,11 @@ impl Connection {
         };
         let topic_alias_maximum = connect.properties.as_ref().topic_alias_maximum().unwrap_or(0);
         let imposed_keep_alive_s = self.imposed_keep_alive_s(&connect);
+        let resumes = !connect.clean_start && self.broker.registry.get(&connect.client_id).is_some();
+        if expiry_interval_s > 0 && !self.broker.durable.admits(if resumes { 0 } else { SESSION_BYTES }) {
+            let reason = "the session cannot be stored";
+            return self.refuse(connect.version, ReasonCode::QUOTA_EXCEEDED, reason, context, out);
+        }
         let mut profile = self.profile(endpoints, mountpoint, &connect, identity, context);
         if !connect.properties.is_empty() {
             profile.properties = Some(Box::new(connect.properties));
@@ -257,20 +265,22 @@ impl Connection {
         }
         self.phase = Phase::Open(Box::new(Open {
             session: opened.session,
+            durable: opened.durable,
             profile,
             allows_everything: self.broker.authorizer().allows_everything(),
             last_routes: None,
             received_aliases: None,
             sent_aliases: SentAliases::up_to(topic_alias_maximum),
             acks: None,
+            held: None,
         }));
         let connack = ConnAck { session_present: opened.present, reason: ReasonCode::SUCCESS, properties };
         context.count(Metric::ConnAckSent, 1);
         context.count(Metric::ClientConnAck, 1);
-        if !self.send(&Packet::ConnAck(connack), context, out) {
-            // its Maximum Packet Size is too small for that, and without it the client would wait for ever
-            self.end(CloseReason::ProtocolError, WillFate::Discard, None, PropertiesRef::default(), context);
-            return Flow::Close;
+        if let Phase::Open(open) = &mut self.phase
+            && !open.push_after(opened.position, Packet::ConnAck(connack), context, out)
+        {
+            return self.connack_too_large(context);
         }
         self.auto_subscribe(context);
         if let Phase::Open(open) = &self.phase {
@@ -282,6 +292,12 @@ impl Connection {
             }
         }
         Flow::Continue
+    }
+
+    /// Ends a connection whose Maximum Packet Size is too small for CONNACK: without it the client would wait for ever.
+    pub(super) fn connack_too_large(&mut self, context: &mut Context) -> Flow {
+        self.end(CloseReason::ProtocolError, WillFate::Discard, None, PropertiesRef::default(), context);
+        Flow::Close
     }
 
     /// The keep alive that the client is told instead of its own; only 5.0 has a way to tell.

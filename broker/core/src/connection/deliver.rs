@@ -10,6 +10,7 @@ use super::aliases::SentAliases;
 use super::{Connection, Open, Phase};
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::durable::{Durable, Keeper, Record};
 use crate::message_events::DroppedDelivery;
 use crate::metrics::Metric;
 use crate::outgoing::{Outgoing, SHARE_LIMIT_BYTES};
@@ -39,10 +40,15 @@ impl Connection {
         let Some(mut state) = open.session.state_for(self.outlet) else { return false };
         let Some(live) = &mut state.live else { return false };
         live.blocked = false;
+        if open.holds_messages_back() {
+            live.scheduled = false;
+            return false; // the caller will come again when that is sent
+        }
         let window = live.window;
         let mut sent = Sent { aliases: open.sent_aliases.take(), ..Sent::default() };
-        let more = open.resend(&mut state, window, room, &mut sent, context, out)
-            || open.send_waiting(&mut state, window, room, &mut sent, context, out);
+        let durable = &self.broker.durable;
+        let more = open.resend(&mut state, durable, window, room, &mut sent, context, out)
+            || open.send_waiting(&mut state, durable, window, room, &mut sent, context, out);
         // who has not sent its own yet has no room for what waits with a group
         let has_room = state.waiting_len() < usize::from(window);
         let starving = if has_room { std::mem::take(&mut state.starving) } else { Vec::new() };
@@ -58,7 +64,11 @@ impl Connection {
         for queued in sent.refused {
             self.broker.dispatch_again(queued, context);
         }
-        more | (!starving.is_empty() && open.feed(&starving, context))
+        if starving.is_empty() {
+            return more;
+        }
+        let keeper = Keeper::of(&self.broker.durable);
+        more | open.feed(&starving, keeper.as_ref(), context)
     }
 
     /// Notes that the socket takes nothing at the moment: the caller will [`fill`](Connection::fill) when it does.
@@ -76,36 +86,51 @@ impl Connection {
 impl Open {
     /// Gets what waits with shared groups, as far as it can go out at once.
     #[cold]
-    fn feed(&self, starving: &[Weak<ShareGroup>], context: &mut Context) -> bool {
+    fn feed(
+        &self,
+        starving: &[Weak<ShareGroup>],
+        keeper: Option<&Keeper<'_>>,
+        context: &mut Context,
+    ) -> bool {
         let groups = starving.iter().filter_map(Weak::upgrade);
-        groups.fold(false, |fed, group| group.feed(&self.session, context) | fed)
+        groups.fold(false, |fed, group| group.feed(&self.session, keeper, context) | fed)
     }
 
-    /// Sends again what an earlier connection left unacknowledged.
+    /// Sends again what an earlier connection left unacknowledged, and what waited for the journal.
+    #[allow(clippy::too_many_arguments)] // one loop, cut in two
     fn resend(
         &self,
         state: &mut State,
+        durable: &Durable,
         window: u16,
         room: usize,
         sent: &mut Sent,
         context: &Context,
         out: &mut Outgoing,
     ) -> bool {
+        if !state.inflight.has_unsent() {
+            return false;
+        }
+        let committed = durable.progress().committed;
         while state.inflight.has_unsent() {
             if out.len() >= room {
                 return true;
             }
-            match state.inflight.resend(window) {
-                Some(Resend::Publish(packet_id, queued)) => {
+            match state.inflight.resend(window, committed) {
+                Some(Resend::Publish(packet_id, queued, before)) => {
                     // this connection may take less than the one before
                     let fits = !self.profile.is_too_large(queued, context.now_ms());
-                    if !(fits && self.write(queued, Some(packet_id), true, sent, context, out)) {
+                    if !(fits && self.write(queued, Some(packet_id), before, sent, context, out)) {
                         match state.inflight.remove(packet_id) {
                             // what was begun as QoS 2 with one client must not go to another
                             Stage::Publish(queued) if queued.qos < QoS::ExactlyOnce => {
                                 sent.refuse(queued, state, context);
                             }
                             Stage::Publish(queued) => {
+                                if state.durable {
+                                    let record = Record::Completed { session: state.key(), packet_id };
+                                    durable.append(&record, context);
+                                }
                                 sent.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
                             }
                             Stage::Release | Stage::Free => {}
@@ -123,9 +148,11 @@ impl Open {
     }
 
     /// Sends what waits in the queue, as far as the window goes.
+    #[allow(clippy::too_many_arguments)] // one loop, cut in two
     fn send_waiting(
         &self,
         state: &mut State,
+        durable: &Durable,
         window: u16,
         room: usize,
         sent: &mut Sent,
@@ -137,6 +164,10 @@ impl Open {
         }
         loop {
             let Some(next) = state.first_waiting() else { return false };
+            if next.delivery != 0 && next.qos == QoS::ExactlyOnce && state.durable {
+                self.stage(state, durable, window, sent, context);
+                return false; // they go out, and what is behind them, when that is committed
+            }
             if next.qos > QoS::AtMostOnce && state.inflight.sent() >= window {
                 return false;
             }
@@ -144,21 +175,48 @@ impl Open {
                 return true;
             }
             let Some(queued) = state.dequeue() else { return false };
-            if queued.expires_at_ms <= context.now_ms() {
-                sent.drop(queued, state, Metric::DeliveryDroppedExpired, context);
-                continue;
-            }
-            if self.profile.is_too_large(&queued, context.now_ms()) {
-                sent.refuse(queued, state, context);
-                continue;
-            }
+            let Some(queued) = self.fit(queued, state, sent, context) else { continue };
             let packet_id = (queued.qos > QoS::AtMostOnce).then(|| state.inflight.next_id());
-            if !self.write(&queued, packet_id, false, sent, context, out) {
+            if !self.write(&queued, packet_id, queued.again, sent, context, out) {
                 sent.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
             } else if packet_id.is_some() {
                 state.inflight.push(queued);
             }
         }
+    }
+
+    /// Gives the QoS 2 messages of a durable session that wait in front their packet identifiers, as far as the window
+    /// goes, and writes those down: after a crash each goes out with the same one again.
+    fn stage(&self, state: &mut State, durable: &Durable, window: u16, sent: &mut Sent, context: &Context) {
+        while state.inflight.len() < usize::from(window)
+            && let Some(next) = state.first_waiting()
+            && next.delivery != 0
+            && next.qos == QoS::ExactlyOnce
+        {
+            let Some(queued) = state.dequeue() else { return };
+            let Some(queued) = self.fit(queued, state, sent, context) else { continue };
+            let record = Record::Sent {
+                session: state.key(),
+                delivery: queued.delivery,
+                packet_id: state.inflight.next_id(),
+            };
+            let position = durable.append(&record, context);
+            state.inflight.stage_unsent(queued, position);
+        }
+    }
+
+    /// Gives a message back unless it has expired or is too large for the client.
+    #[inline]
+    fn fit(&self, queued: Queued, state: &mut State, sent: &mut Sent, context: &Context) -> Option<Queued> {
+        if queued.expires_at_ms <= context.now_ms() {
+            sent.drop(queued, state, Metric::DeliveryDroppedExpired, context);
+            return None;
+        }
+        if self.profile.is_too_large(&queued, context.now_ms()) {
+            sent.refuse(queued, state, context);
+            return None;
+        }
+        Some(queued)
     }
 
     /// Writes a message, and says whether that was possible.
@@ -207,6 +265,7 @@ impl Sent {
     #[cold]
     fn refuse(&mut self, queued: Queued, state: &mut State, context: &Context) {
         if queued.extras.as_ref().is_some_and(|extras| extras.share.is_some()) {
+            state.note_done(queued.delivery, context); // another member gets a delivery of its own
             self.refused.push(queued);
         } else {
             self.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
@@ -217,6 +276,7 @@ impl Sent {
     #[cold]
     fn drop(&mut self, queued: Queued, state: &mut State, why: Metric, context: &Context) {
         state.dropped += 1;
+        state.note_done(queued.delivery, context);
         context.count(Metric::DeliveryDropped, 1);
         context.count(why, 1);
         if context.wants(EventKind::DeliveryDropped) {

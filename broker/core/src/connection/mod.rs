@@ -29,7 +29,7 @@ use crate::outgoing::Outgoing;
 use crate::reason::CloseReason;
 use crate::routes::Routes;
 use crate::session::{Profile, Session, Traffic};
-use acknowledge::PendingAcks;
+use acknowledge::{HeldPackets, PendingAcks};
 use aliases::{ReceivedAliases, SentAliases};
 use connect::Waiting;
 
@@ -59,6 +59,8 @@ enum Phase {
 #[derive(Debug)]
 struct Open {
     session: Arc<Session>,
+    /// What happens to the session is written down.
+    durable: bool,
     profile: Arc<Profile>,
     /// Whether no authorizer has to be asked.
     allows_everything: bool,
@@ -67,6 +69,8 @@ struct Open {
     received_aliases: Option<Box<ReceivedAliases>>,
     sent_aliases: Option<Box<SentAliases>>,
     acks: Option<Box<PendingAcks>>,
+    /// Packets that wait for the journal.
+    held: Option<Box<HeldPackets>>,
 }
 
 /// The two ends of a network connection, and the listener that took it.
@@ -224,9 +228,12 @@ impl Connection {
             self.say_goodbye(code, text, context, out);
         }
         let will = match &self.phase {
-            // a stop of the server is not the end of its clients, and 5.0 lets a will wait for their return
+            // a stop of the server is not the end of its clients, and 5.0 lets a will wait for their return; one with
+            // a delay goes on waiting if the session does
             Phase::Open(open)
-                if reason == CloseReason::ServerShutdown && open.profile.version() == Version::V5 =>
+                if reason == CloseReason::ServerShutdown
+                    && open.profile.version() == Version::V5
+                    && !(open.durable && open.will_waits()) =>
             {
                 WillFate::Discard
             }

@@ -10,6 +10,7 @@ use crate::access::{Action, Decision, Requester, Verdict};
 use crate::broker::Broker;
 use crate::context::Context;
 use crate::delayed;
+use crate::durable::{Cause, NotKept};
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
 use crate::publishing::Origin;
@@ -29,6 +30,8 @@ enum Rejection {
     Denied,
     /// It is to be published at that time.
     Later(Publish, i64),
+    /// It cannot be stored: refused where the client can be told, else the connection ends.
+    NotStored,
     /// It was there before; its acknowledgement is sent again, or is still to come.
     Repeated,
     /// Another connection has the session: who sends the message there again must not find it published already.
@@ -111,7 +114,16 @@ impl Connection {
         let profile = Arc::clone(&open.profile);
         let session = Arc::clone(&open.session);
         let origin = Origin::of_client(&session, &profile);
+        let is_kept = self.broker.is_kept(&publish, &routes);
         let Some(packet_id) = packet_id else {
+            if is_kept {
+                let kept =
+                    self.broker.publish_kept(publish, &routes, &origin, Cause::None, None, || (), context);
+                if kept.is_err() {
+                    context.count(Metric::MessagesDropped, 1); // nobody can be told
+                }
+                return Ok(());
+            }
             if publish.retain() {
                 self.broker.retain(&publish, &origin, context);
             }
@@ -120,6 +132,9 @@ impl Connection {
         };
         let holds_ms = routes.holds_acks_ms.filter(|_| self.broker.tap().is_some());
         open.admit(self.outlet, &self.broker, packet_id, qos, holds_ms.is_some())?;
+        if is_kept {
+            return self.take_in_kept(publish, &routes, &origin, packet_id, holds_ms, context, out);
+        }
         if publish.retain() && self.broker.retain(&publish, &origin, context) == Stored::Full {
             return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
         }
@@ -133,6 +148,66 @@ impl Connection {
         let nobody = taken == 0 && routes.rules.is_empty();
         let code = if nobody { ReasonCode::NO_MATCHING_SUBSCRIBERS } else { ReasonCode::SUCCESS };
         open.acknowledge(packet_id, qos, code, context, out);
+        Ok(())
+    }
+
+    /// Publishes a message that is written down: it is acknowledged when that is committed.
+    #[allow(clippy::too_many_arguments)] // the rest of `take_in`
+    fn take_in_kept(
+        &mut self,
+        publish: Publish,
+        routes: &Routes,
+        origin: &Origin<'_>,
+        packet_id: PacketId,
+        holds_ms: Option<u32>,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Result<(), Rejection> {
+        let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        let qos = publish.qos();
+        let cause = match open.session.state_for(self.outlet) {
+            Some(state) if state.durable && qos == QoS::ExactlyOnce && holds_ms.is_none() => {
+                Cause::Received(state.key(), packet_id)
+            }
+            _ => Cause::None,
+        };
+        let due_ms = holds_ms.map(|holds_ms| context.now_ms() + i64::from(holds_ms));
+        let ack = due_ms.map(|due_ms| open.hold_ack(packet_id, qos, due_ms));
+        let (outlet, session) = (self.outlet, Arc::clone(&open.session));
+        let completion = ack.and_then(|ack| self.completion(ack));
+        let noted = || {
+            if let Cause::Received(..) = cause
+                && let Some(mut state) = session.state_for(outlet)
+            {
+                state.note_received(packet_id);
+            }
+        };
+        let kept = self.broker.publish_kept(publish, routes, origin, cause, completion, noted, context);
+        let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(refused) => {
+                if ack.is_some() {
+                    open.give_up_ack();
+                }
+                self.forget_received(packet_id, context);
+                return Err(match refused {
+                    NotKept::RetainedFull => Rejection::Message(ReasonCode::QUOTA_EXCEEDED),
+                    NotKept::Journal => Rejection::NotStored,
+                });
+            }
+        };
+        if let Some(ack) = ack {
+            open.ack_waits_for(ack, kept.position);
+            return Ok(());
+        }
+        let nobody = kept.taken == 0 && routes.rules.is_empty();
+        let code = if nobody { ReasonCode::NO_MATCHING_SUBSCRIBERS } else { ReasonCode::SUCCESS };
+        if kept.position == 0 {
+            open.acknowledge(packet_id, qos, code, context, out);
+        } else {
+            open.acknowledge_after(kept.position, packet_id, qos, code, context.now_ms());
+        }
         Ok(())
     }
 
@@ -166,13 +241,21 @@ impl Connection {
                 };
                 self.reject(Rejection::Message(code), packet_id, qos, context, out)
             }
+            (Rejection::NotStored, _) if open.profile.version() != Version::V5 => {
+                context.count(Metric::PublishError, 1);
+                self.fail(ReasonCode::QUOTA_EXCEEDED, "the message cannot be stored", context, out)
+            }
+            (Rejection::NotStored, packet_id) => {
+                let rejection = Rejection::Message(ReasonCode::QUOTA_EXCEEDED);
+                self.reject(rejection, packet_id, qos, context, out)
+            }
             (Rejection::Message(code), packet_id) => {
                 context.count(Metric::PublishError, 1);
                 context.count(Metric::MessagesDropped, 1);
                 if let Some(packet_id) = packet_id {
                     open.acknowledge(packet_id, qos, code, context, out);
                     if qos == QoS::ExactlyOnce {
-                        self.forget_received(packet_id); // the identifier is free: what comes with it is new
+                        self.forget_received(packet_id, context); // the identifier is free: what comes with it is new
                     }
                 }
                 Flow::Continue
@@ -394,7 +477,7 @@ impl Open {
             return Err(Rejection::Fatal(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "receive maximum exceeded"));
         }
         if qos == QoS::ExactlyOnce {
-            state.awaiting_release.push(Received { packet_id, held: held_back });
+            state.awaiting_release.push(Received { packet_id, held: held_back, durable: false });
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::{Connection, Flow, Open, Phase};
 use crate::access::{Action, Decision};
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::durable::Record;
 use crate::filters::Wanted;
 use crate::metrics::Metric;
 use crate::mountpoint::Mountpoint;
@@ -29,6 +30,8 @@ enum Asking {
     /// It may.
     Nobody,
 }
+/// About what is written down of a subscription.
+const SUBSCRIPTION_BYTES: usize = 128;
 
 /// A filter that was subscribed to.
 struct Granted {
@@ -37,6 +40,8 @@ struct Granted {
     options: SubscriptionOptions,
     /// Whether the session had no such subscription before.
     is_new: bool,
+    /// The client may be told when the journal is committed up to here.
+    position: u64,
 }
 
 impl Connection {
@@ -46,7 +51,7 @@ impl Connection {
         context: &mut Context,
         out: &mut Outgoing,
     ) -> Flow {
-        let Phase::Open(open) = &self.phase else { return Flow::Close };
+        let Phase::Open(open) = &mut self.phase else { return Flow::Close };
         context.count(Metric::ClientSubscribe, 1);
         let session = Arc::clone(&open.session);
         let _control = session.control();
@@ -54,11 +59,13 @@ impl Connection {
             return Flow::Continue; // taken over: another connection decides now, and this one is about to be told
         }
         let identifier = subscribe.properties.as_ref().subscription_identifiers().next();
+        let mut position = 0;
         let mut granted = Vec::with_capacity(subscribe.subscriptions.len());
         let mut reasons = Vec::with_capacity(subscribe.subscriptions.len());
         for subscription in &subscribe.subscriptions {
             match open.grant(&self.broker, subscription, identifier, Asking::Access, context) {
                 Ok(done) => {
+                    position = done.position.max(position);
                     reasons.push(ReasonCode::granted(done.options.qos));
                     granted.push(done);
                 }
@@ -68,13 +75,14 @@ impl Connection {
                 }
             }
         }
+        for done in &granted {
+            // they go out behind SUBACK: nothing is sent before this packet is handled
+            position = open.queue_retained(&self.broker, done, identifier, context).max(position);
+        }
         let suback =
             SubAck { packet_id: subscribe.packet_id, properties: broker_codec::Properties::new(), reasons };
         context.count(Metric::SubAckSent, 1);
-        self.send(&Packet::SubAck(suback), context, out);
-        for done in &granted {
-            open.queue_retained(&self.broker, done, identifier, context);
-        }
+        open.push_after(position, Packet::SubAck(suback), context, out);
         let properties = subscribe.properties.as_ref();
         for done in granted {
             open.tell_subscribed(&self.broker, &done, properties, context);
@@ -116,16 +124,21 @@ impl Connection {
         context: &mut Context,
         out: &mut Outgoing,
     ) -> Flow {
-        let Phase::Open(open) = &self.phase else { return Flow::Close };
+        let Phase::Open(open) = &mut self.phase else { return Flow::Close };
         context.count(Metric::ClientUnsubscribe, 1);
         let session = Arc::clone(&open.session);
         let _control = session.control();
+        let mut position = 0;
         let mut removed = Vec::new();
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let Some(mut state) = session.state_for(self.outlet) else { return Flow::Continue };
             let filter = open.renamed(&self.broker, filter);
             let record = state.subscriptions.remove(&*filter);
+            if record.is_some() && state.durable {
+                let record = Record::Unsubscribe { session: state.key(), filter: &filter };
+                position = self.broker.durable.append(&record, context);
+            }
             drop(state);
             reasons.push(match record {
                 Some(record) => {
@@ -133,7 +146,10 @@ impl Connection {
                     if let Some(group) = self.broker.remove_route(&filter, &session, context) {
                         // what the client was not sent yet is for those who stay
                         let waiting = session.state().take_shared(&group);
-                        waiting.into_iter().for_each(|queued| self.broker.dispatch_again(queued, context));
+                        for queued in waiting {
+                            session.state().note_done(queued.delivery, context);
+                            self.broker.dispatch_again(queued, context);
+                        }
                     }
                     removed.push((filter, record));
                     ReasonCode::SUCCESS
@@ -151,7 +167,7 @@ impl Connection {
             reasons,
         };
         context.count(Metric::UnsubAckSent, 1);
-        self.send(&Packet::UnsubAck(unsuback), context, out);
+        open.push_after(position, Packet::UnsubAck(unsuback), context, out);
         for (filter, record) in removed {
             let properties = unsubscribe.properties.as_ref();
             let (client_id, now_ms) = (session.client_id(), context.now_ms());
@@ -230,11 +246,11 @@ impl Open {
         if parsed.is_exclusive && !broker.exclusive.claim(parsed.filter, self.session.id()) {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
-        let recorded = self.record(&filter, options, identifier, config.max_subscriptions);
+        let recorded = self.record(broker, &filter, options, identifier, context);
         if parsed.is_exclusive && recorded.is_err() {
             broker.exclusive.release(parsed.filter, self.session.id());
         }
-        let (is_new, incarnation) = recorded?;
+        let (is_new, incarnation, position) = recorded?;
         if is_new {
             broker.gauges.subscriptions.rise();
         }
@@ -242,12 +258,17 @@ impl Open {
         match parsed.group {
             Some(group) => {
                 let group = (group, ShareRules::of(config, group));
-                routes.join_share(group, parsed.filter, &self.session, incarnation, options, identifier);
+                let session = &self.session;
+                let whose = (incarnation, self.durable);
+                routes.join_share(group, parsed.filter, session, whose, options, identifier);
                 self.session.state().schedule_waiting(context); // it may be just what the group was short of
             }
-            None => routes.subscribe(parsed.filter, &self.session, incarnation, options, identifier),
+            None => {
+                let session = &self.session;
+                routes.subscribe(parsed.filter, session, (incarnation, self.durable), options, identifier);
+            }
         }
-        Ok(Granted { filter: filter.into(), options, is_new })
+        Ok(Granted { filter: filter.into(), options, is_new, position })
     }
 
     /// Returns the name that a filter has here: that of the client or what the rules make of it, with its mountpoint.
@@ -277,35 +298,52 @@ impl Open {
 
     fn record(
         &self,
+        broker: &Broker,
         filter: &str,
         options: SubscriptionOptions,
         identifier: Option<u32>,
-        max_subscriptions: usize,
-    ) -> Result<(bool, u32), ReasonCode> {
+        context: &Context,
+    ) -> Result<(bool, u32, u64), ReasonCode> {
+        let max_subscriptions = broker.config().max_subscriptions;
         let mut state = self.session.state();
         let record = SubscriptionRecord { options, identifier };
-        if let Some(found) = state.subscriptions.get_mut(filter) {
-            *found = record;
-            return Ok((false, state.incarnation));
-        }
-        if state.subscriptions.len() >= max_subscriptions {
+        let full = state.subscriptions.len() >= max_subscriptions;
+        // what is only changed there is always room for
+        let size = if state.subscriptions.contains_key(filter) { 0 } else { SUBSCRIPTION_BYTES };
+        if state.durable && !broker.durable.admits(size) {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
-        state.subscriptions.insert(filter.into(), record);
-        Ok((true, state.incarnation))
+        let is_new = match state.subscriptions.get_mut(filter) {
+            Some(found) => {
+                *found = record;
+                false
+            }
+            None if full => return Err(ReasonCode::QUOTA_EXCEEDED),
+            None => {
+                state.subscriptions.insert(filter.into(), record);
+                true
+            }
+        };
+        let mut position = 0;
+        if state.durable {
+            let record = Record::Subscribe { session: state.key(), filter, options, identifier };
+            position = broker.durable.append(&record, context);
+        }
+        Ok((is_new, state.incarnation, position))
     }
 
     /// Queues the retained messages that a new subscription asks for.
     ///
     /// They are looked up with the session locked: a live message that is already in the queue was stored before, so
-    /// that no older retained message comes after it.
+    /// that no older retained message comes after it. Returns the position of the journal where that is written down.
     fn queue_retained(
         &self,
         broker: &Broker,
         granted: &Granted,
         identifier: Option<u32>,
         context: &mut Context,
-    ) {
+    ) -> u64 {
+        let mut position = 0;
         let wanted = match granted.options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => granted.is_new,
@@ -313,11 +351,12 @@ impl Open {
         };
         let Some(Wanted { group: None, filter, .. }) = Wanted::parse(&granted.filter).filter(|_| wanted)
         else {
-            return;
+            return position;
         };
         let extras = identifier.map(|identifier| {
             Arc::new(crate::routes::Extras { identifiers: Box::new([identifier]), share: None })
         });
+        let publishing = self.durable.then(|| broker.durable.publishing());
         let mut state = self.session.state();
         let max_len = broker.config().max_retained_per_subscribe;
         // one more than there is room for, so that it is counted that not all could wait; a client that subscribes
@@ -333,23 +372,23 @@ impl Open {
             }
             let qos =
                 crate::routes::granted(retained.publish.qos(), &granted.options, broker.config().upgrade_qos);
-            state.enqueue_retained(
-                Queued {
-                    publish: retained.publish.clone(),
-                    extras: extras.clone(),
-                    from: context.wants_deliveries().then(|| retained.origin()),
-                    expires_at_ms: retained.expires_at_ms,
-                    publisher: 0,
-                    qos,
-                    retain: true,
-                },
-                max_len,
-                context,
-            );
+            let mut queued = Queued {
+                extras: extras.clone(),
+                from: context.wants_deliveries().then(|| retained.origin()),
+                expires_at_ms: retained.expires_at_ms,
+                retain: true,
+                ..Queued::new(retained.publish.clone(), qos)
+            };
+            if self.durable && state.retained.len() < max_len {
+                position = broker.durable.keep_retained(&mut queued, retained.number, &state, context);
+            }
+            state.enqueue_retained(queued, max_len, context);
         }
         drop(state);
+        drop(publishing);
         if context.has_drops() {
             broker.tell_drops(&self.session, context);
         }
+        position
     }
 }

@@ -5,7 +5,7 @@ mod strategy;
 mod table;
 mod trie;
 
-pub(crate) use share::{ShareGroup, ShareRules, granted, group_of};
+pub(crate) use share::{Chosen, ShareGroup, ShareRules, granted, group_of};
 pub(crate) use strategy::stable_hash;
 pub use strategy::{ShareStrategy, StickyPick};
-pub(crate) use table::{Extras, Own, RouteTable, Routes, Target, TopicKind};
+pub(crate) use table::{Extras, Grant, Own, RouteTable, Routes, Target, TopicKind};

@@ -1,6 +1,7 @@
 //! Shared subscriptions: a group of sessions of which one gets each message.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, SubscriptionOptions};
@@ -11,12 +12,16 @@ use super::Extras;
 use super::strategy::{ShareStrategy, StickyPick, Stuck, affinity, stable_hash};
 use crate::config::BrokerConfig;
 use crate::context::Context;
+use crate::durable::Keeper;
 use crate::session::{Queued, Rank, Refused, Session};
 
 /// The members of one (group, filter).
 #[derive(Debug)]
 pub(crate) struct ShareGroup {
     name: Box<str>,
+    filter: Box<str>,
+    /// Whether some member is written down, or was.
+    durable: AtomicBool,
     rules: ShareRules,
     members: Mutex<Members>,
 }
@@ -54,6 +59,17 @@ struct Member {
     hash: u32,
 }
 
+/// A member that a message is meant for.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) session: Arc<Session>,
+    pub(crate) incarnation: u32,
+    pub(crate) durable: bool,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) extras: Arc<Extras>,
+}
+
 /// What a member has left behind.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
@@ -87,12 +103,62 @@ impl ShareRules {
 }
 
 impl ShareGroup {
-    pub(crate) fn new(name: &str, rules: ShareRules) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), rules, members: Mutex::default() })
+    pub(crate) fn new(name: &str, filter: &str, rules: ShareRules) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            filter: filter.into(),
+            durable: AtomicBool::new(false),
+            rules,
+            members: Mutex::default(),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// Says whether some member is written down, or was.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a member is written down, and says whether that is news.
+    pub(crate) fn set_durable(&self) -> bool {
+        !self.durable.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns what a delivery to that member has, if it is one.
+    pub(crate) fn extras_of(&self, session: u64) -> Option<Arc<Extras>> {
+        let members = self.members.lock();
+        members
+            .list
+            .iter()
+            .find(|member| member.session.id() == session)
+            .map(|found| Arc::clone(&found.extras))
+    }
+
+    /// Chooses the member that a message is meant for, as [`ShareGroup::dispatch`] does, without handing it over.
+    pub(crate) fn choose(&self, queued: &Queued, context: &Context) -> Option<Chosen> {
+        let mut members = self.members.lock();
+        if !members.backlog.is_empty() {
+            return None;
+        }
+        let (index, durable) = members.choose(queued, &self.rules, context)?;
+        members.note(index, queued.publisher, &self.rules);
+        let member = &members.list[index];
+        let offered = member.as_offered(queued.clone(), &self.rules);
+        Some(Chosen {
+            session: Arc::clone(&member.session),
+            incarnation: member.incarnation,
+            durable,
+            qos: offered.qos,
+            retain: offered.retain,
+            extras: Arc::clone(&member.extras),
+        })
     }
 
     /// Says whether [`Queued::publisher`] has to be known.
@@ -146,14 +212,20 @@ impl ShareGroup {
     /// Hands a message to one member: as the strategy says among those that can take it at once, else among those that
     /// are connected, else among those that are away. Without room anywhere it waits with the group. Gives it back when
     /// nobody takes it.
-    pub(crate) fn dispatch(self: &Arc<Self>, queued: Queued, context: &mut Context) -> Result<(), Queued> {
+    /// `keeper` writes down what a durable member gets.
+    pub(crate) fn dispatch(
+        self: &Arc<Self>,
+        queued: Queued,
+        keeper: Option<&Keeper<'_>>,
+        context: &mut Context,
+    ) -> Result<(), Queued> {
         let mut members = self.members.lock();
         // behind older ones, except what cannot wait
         if !members.backlog.is_empty() && queued.publish.qos() > QoS::AtMostOnce {
             return members.keep(queued, &self.rules, context);
         }
-        let Err(queued) = members.hand_over(queued, &self.rules, context) else { return Ok(()) };
-        self.dispatch_later(&mut members, queued, context)
+        let Err(queued) = members.hand_over(queued, &self.rules, keeper, context) else { return Ok(()) };
+        self.dispatch_later(&mut members, queued, keeper, context)
     }
 
     /// Has members come for a message once they have room.
@@ -162,6 +234,7 @@ impl ShareGroup {
         self: &Arc<Self>,
         members: &mut Members,
         queued: Queued,
+        keeper: Option<&Keeper<'_>>,
         context: &mut Context,
     ) -> Result<(), Queued> {
         members.keep(queued, &self.rules, context)?;
@@ -169,14 +242,19 @@ impl ShareGroup {
             member.session.state().starve(self);
         }
         // one may have got room before it was told
-        match members.take_back().map(|queued| members.hand_over(queued, &self.rules, context)) {
+        match members.take_back().map(|queued| members.hand_over(queued, &self.rules, keeper, context)) {
             Some(Err(queued)) => members.keep(queued, &self.rules, context),
             _ => Ok(()),
         }
     }
 
     /// Gives a member what waits with the group, as far as it can take it at once, and says whether that was anything.
-    pub(crate) fn feed(self: &Arc<Self>, session: &Session, context: &mut Context) -> bool {
+    pub(crate) fn feed(
+        self: &Arc<Self>,
+        session: &Session,
+        keeper: Option<&Keeper<'_>>,
+        context: &mut Context,
+    ) -> bool {
         let mut members = self.members.lock();
         let Some(index) = members.list.iter().position(|member| member.session.id() == session.id()) else {
             return false;
@@ -185,7 +263,7 @@ impl ShareGroup {
         let mut too_large = Vec::new();
         while let Some(waiting) = members.take_back() {
             let member = &members.list[index];
-            match member.offer(waiting, Some(Rank::Ready), &self.rules, context) {
+            match member.offer(waiting, Some(Rank::Ready), &self.rules, keeper, context) {
                 Ok(()) => fed = true,
                 Err(back) if too_large.len() < TOO_LARGE_MAX && !session.state().fits(&back, context) => {
                     too_large.push(back); // for somebody else
@@ -212,33 +290,68 @@ impl Member {
         mut queued: Queued,
         rank: Option<Rank>,
         rules: &ShareRules,
+        keeper: Option<&Keeper<'_>>,
         context: &mut Context,
     ) -> Result<(), Queued> {
+        queued = self.as_offered(queued, rules);
+        let refused = self.session.offer(queued, self.incarnation, rank, keeper, context);
+        refused.map_err(|Refused { queued }| queued)
+    }
+
+    /// Makes of a message what the member would get.
+    #[inline]
+    fn as_offered(&self, mut queued: Queued, rules: &ShareRules) -> Queued {
         queued.qos = granted(queued.publish.qos(), &self.options, rules.upgrade_qos);
         queued.retain = queued.publish.retain() && self.options.retain_as_published;
         queued.extras = Some(Arc::clone(&self.extras));
-        let refused = self.session.offer(queued, self.incarnation, rank, context);
-        refused.map_err(|Refused { queued }| queued)
+        queued
     }
 }
 
 impl Members {
     /// Hands a message to a member: first to the one that the strategy chooses, else to the best of the others.
-    fn hand_over(&mut self, queued: Queued, rules: &ShareRules, context: &mut Context) -> Result<(), Queued> {
+    fn hand_over(
+        &mut self,
+        queued: Queued,
+        rules: &ShareRules,
+        keeper: Option<&Keeper<'_>>,
+        context: &mut Context,
+    ) -> Result<(), Queued> {
         if self.list.is_empty() {
             return Err(queued);
         }
         let publisher = queued.publisher;
         let (first, rank) = self.first_choice(&queued, rules);
         let rank = (!rules.away_take_turns).then_some(rank);
-        let queued = match self.list[first].offer(queued, rank, rules, context) {
+        let queued = match self.list[first].offer(queued, rank, rules, keeper, context) {
             Ok(()) => {
                 self.note(first, publisher, rules);
                 return Ok(());
             }
             Err(back) => back,
         };
-        self.hand_over_to_others(first, queued, rules, context)
+        self.hand_over_to_others(first, queued, rules, keeper, context)
+    }
+
+    /// Returns the member that a message would be handed over to, and whether it is durable.
+    fn choose(&self, queued: &Queued, rules: &ShareRules, context: &Context) -> Option<(usize, bool)> {
+        if self.list.is_empty() {
+            return None;
+        }
+        let would_take = |index: usize, rank| {
+            let member = &self.list[index];
+            let offered = member.as_offered(queued.clone(), rules);
+            let durable = member.session.would_take(&offered, member.incarnation, rank, context);
+            durable.map(|durable| (index, durable))
+        };
+        let (first, rank) = self.first_choice(queued, rules);
+        if let Some(found) = would_take(first, (!rules.away_take_turns).then_some(rank)) {
+            return Some(found);
+        }
+        let order = self.order(first, queued, rules);
+        let all = [Some(Rank::Ready), Some(Rank::Busy), Some(Rank::Away)];
+        let passes = if rules.away_take_turns { &[None][..] } else { &all[..] };
+        passes.iter().find_map(|rank| order.iter().find_map(|index| would_take(*index, *rank)))
     }
 
     /// Returns the member that is asked first, and how ready it must be.
@@ -296,6 +409,7 @@ impl Members {
         first: usize,
         mut queued: Queued,
         rules: &ShareRules,
+        keeper: Option<&Keeper<'_>>,
         context: &mut Context,
     ) -> Result<(), Queued> {
         let order = self.order(first, &queued, rules);
@@ -304,7 +418,7 @@ impl Members {
         let passes = if rules.away_take_turns { &[None][..] } else { &all[..] };
         for rank in passes {
             for &index in &order {
-                match self.list[index].offer(queued, *rank, rules, context) {
+                match self.list[index].offer(queued, *rank, rules, keeper, context) {
                     Ok(()) => {
                         self.note(index, publisher, rules);
                         return Ok(());

@@ -42,6 +42,7 @@ struct Subscribers {
 struct Subscriber {
     session: Arc<Session>,
     incarnation: u32,
+    durable: bool,
     options: SubscriptionOptions,
     /// The subscription identifier, 0 for none.
     identifier: u32,
@@ -62,6 +63,8 @@ pub(crate) struct Routes {
     pub(crate) rules: Box<[RuleSlot]>,
     /// How many milliseconds rules may hold acknowledgements back; none when no rule does.
     pub(crate) holds_acks_ms: Option<u32>,
+    /// Whether a session or group gets it whose messages are written down.
+    pub(crate) durable: bool,
 }
 
 /// What it means to publish to a topic.
@@ -90,6 +93,8 @@ impl TopicKind {
 pub(crate) struct Target {
     pub(crate) session: Arc<Session>,
     pub(crate) incarnation: u32,
+    /// Whether its messages are written down.
+    pub(crate) durable: bool,
     pub(crate) grant: Grant,
     /// What it gets of its own messages.
     pub(crate) own: Own,
@@ -150,13 +155,14 @@ impl RouteTable {
         &self,
         filter: &str,
         session: &Arc<Session>,
-        incarnation: u32,
+        (incarnation, durable): (u32, bool),
         options: SubscriptionOptions,
         identifier: Option<u32>,
     ) {
         let subscriber = Subscriber {
             session: Arc::clone(session),
             incarnation,
+            durable,
             options,
             identifier: identifier.unwrap_or(0),
         };
@@ -176,7 +182,7 @@ impl RouteTable {
         group: (&str, ShareRules),
         filter: &str,
         session: &Arc<Session>,
-        incarnation: u32,
+        (incarnation, durable): (u32, bool),
         options: SubscriptionOptions,
         identifier: Option<u32>,
     ) {
@@ -186,7 +192,7 @@ impl RouteTable {
         let share = match shares.iter().find(|share| share.name() == group) {
             Some(share) => share,
             None => {
-                shares.push(ShareGroup::new(group, rules));
+                shares.push(ShareGroup::new(group, filter, rules));
                 self.changed();
                 &shares[shares.len() - 1]
             }
@@ -194,6 +200,17 @@ impl RouteTable {
         if share.join(session, incarnation, options, identifier) {
             self.shared_subscriptions.rise();
         }
+        if durable && share.set_durable() {
+            self.changed();
+        }
+    }
+
+    /// Returns a shared group.
+    pub(crate) fn share(&self, group: &str, filter: &str) -> Option<Arc<ShareGroup>> {
+        let mut trie = self.trie.write();
+        let node = trie.find(filter)?;
+        let shares = &trie.value_mut(node)?.shares;
+        shares.iter().find(|share| share.name() == group).cloned()
     }
 
     /// Takes a member out of a shared group, and the group when it was the last.
@@ -284,6 +301,8 @@ impl RouteTable {
         });
         rules.sort_unstable();
         rules.dedup();
+        let durable = matched.iter().any(|subscriber| subscriber.durable)
+            || shares.iter().any(|share: &Arc<ShareGroup>| share.is_durable());
         let targets = if self.per_subscription {
             matched.iter().map(|subscriber| target(&[subscriber])).collect()
         } else {
@@ -299,6 +318,7 @@ impl RouteTable {
             shares: shares.into(),
             rules: rules.into(),
             holds_acks_ms,
+            durable,
         })
     }
 
@@ -358,6 +378,7 @@ fn target(matched: &[&Subscriber]) -> Target {
     Target {
         session: Arc::clone(&first.session),
         incarnation: first.incarnation,
+        durable: first.durable,
         grant: all.expect("a chunk is never empty"),
         own,
     }

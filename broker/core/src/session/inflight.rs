@@ -26,6 +26,10 @@ pub(crate) struct Inflight {
 struct Slot {
     stage: Stage,
     sent: bool,
+    /// Some connection has been sent it.
+    before: bool,
+    /// It goes out once the journal is committed up to here.
+    position: u64,
     previous: u16,
     next: u16,
 }
@@ -44,13 +48,19 @@ pub(crate) enum Stage {
 
 /// What goes out next of the messages that an earlier connection left behind.
 pub(crate) enum Resend<'a> {
-    /// A message, again.
-    Publish(PacketId, &'a Queued),
+    /// A message, and whether a connection may have been sent it before.
+    Publish(PacketId, &'a Queued, bool),
     /// A PUBREL, again.
     Release(PacketId),
 }
 
 const NIL: u16 = u16::MAX;
+
+impl Slot {
+    const fn free() -> Self {
+        Self { stage: Stage::Free, sent: false, before: false, position: 0, previous: NIL, next: NIL }
+    }
+}
 
 impl Default for Inflight {
     fn default() -> Self {
@@ -77,7 +87,40 @@ impl Inflight {
 
     /// Adds a message that goes out now, behind all others. There is room: fewer than 65,534 are under way.
     pub(crate) fn push(&mut self, queued: Queued) -> PacketId {
-        let slot = Slot { stage: Stage::Publish(queued), sent: true, previous: self.last, next: NIL };
+        self.sent += 1;
+        self.add(Stage::Publish(queued), true, 0)
+    }
+
+    /// Adds a message that goes out, behind all others, once the journal is committed up to `position`. There is room.
+    pub(crate) fn stage_unsent(&mut self, queued: Queued, position: u64) -> PacketId {
+        let id = self.add(Stage::Publish(queued), false, position);
+        if self.unsent == NIL {
+            self.unsent = id.get() - 1;
+        }
+        id
+    }
+
+    /// Puts back what was under way before a crash, behind all others. Gives false when the identifier is in use.
+    pub(crate) fn restore(&mut self, id: PacketId, stage: Stage) -> bool {
+        let index = id.get() - 1;
+        while self.slots.len() <= usize::from(index) {
+            let number = self.slots.len() as u16; // fits: up to an index
+            self.slots.push(Slot::free());
+            self.free.push_back(number);
+        }
+        let Some(place) = self.free.iter().position(|free| *free == index) else { return false };
+        self.free.remove(place);
+        self.free.push_front(index);
+        let unsent = self.add(stage, false, 0).get() - 1;
+        self.slots[usize::from(unsent)].before = true;
+        if self.unsent == NIL {
+            self.unsent = unsent;
+        }
+        true
+    }
+
+    fn add(&mut self, stage: Stage, sent: bool, position: u64) -> PacketId {
+        let slot = Slot { stage, sent, before: sent, position, previous: self.last, next: NIL };
         let index = match self.free.pop_front() {
             Some(index) => {
                 self.slots[usize::from(index)] = slot;
@@ -94,7 +137,6 @@ impl Inflight {
         }
         self.last = index;
         self.len += 1;
-        self.sent += 1;
         PacketId::new(index + 1).expect("one above an index is not zero")
     }
 
@@ -154,22 +196,45 @@ impl Inflight {
         self.unsent != NIL
     }
 
-    /// Takes the next message of an earlier connection, if there is one that fits the window.
-    pub(crate) fn resend(&mut self, window: u16) -> Option<Resend<'_>> {
+    /// Returns the position that the next message to be sent waits for.
+    pub(crate) fn waits_for(&self) -> Option<u64> {
+        if self.unsent == NIL {
+            return None;
+        }
+        let position = self.slots[usize::from(self.unsent)].position;
+        (position > 0).then_some(position)
+    }
+
+    /// Returns the stages of all that is under way, in order.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (PacketId, &Stage)> {
+        let mut at = self.first;
+        std::iter::from_fn(move || {
+            let slot = self.slots.get(usize::from(at))?;
+            let id = PacketId::new(at + 1)?;
+            at = slot.next;
+            Some((id, &slot.stage))
+        })
+    }
+
+    /// Takes the next message that is still to be sent, if it fits the window and the journal is `committed` far
+    /// enough.
+    pub(crate) fn resend(&mut self, window: u16, committed: u64) -> Option<Resend<'_>> {
         let index = self.unsent;
         if index == NIL {
             return None;
         }
         let slot = &mut self.slots[usize::from(index)];
-        if self.sent >= window && matches!(slot.stage, Stage::Publish(_)) {
+        if slot.position > committed || self.sent >= window && matches!(slot.stage, Stage::Publish(_)) {
             return None;
         }
+        slot.position = 0;
         slot.sent = true;
+        let before = std::mem::replace(&mut slot.before, true);
         self.sent += 1;
         self.unsent = slot.next;
         let id = PacketId::new(index + 1).expect("one above an index is not zero");
         match &self.slots[usize::from(index)].stage {
-            Stage::Publish(queued) => Some(Resend::Publish(id, queued)),
+            Stage::Publish(queued) => Some(Resend::Publish(id, queued, before)),
             Stage::Release | Stage::Free => Some(Resend::Release(id)),
         }
     }
@@ -278,8 +343,9 @@ mod tests {
                             .iter_mut()
                             .find(|(_, entry)| !entry.2)
                             .filter(|(_, entry)| entry.1 || sent < usize::from(window));
-                        match (inflight.resend(window), want) {
-                            (Some(Resend::Publish(id, queued)), Some((number, entry))) => {
+                        match (inflight.resend(window, 0), want) {
+                            (Some(Resend::Publish(id, queued, again)), Some((number, entry))) => {
+                                prop_assert!(again);
                                 prop_assert_eq!((id, number_of(queued), false), (entry.0, *number, entry.1));
                                 entry.2 = true;
                             }

@@ -12,6 +12,7 @@ use engine_event::Text;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::context::{ConnectionKey, Context};
+use crate::durable::Keeper;
 use crate::message_events::MessageOrigin;
 use crate::metrics::Metric;
 use crate::routes::Extras;
@@ -44,8 +45,12 @@ pub(crate) struct Queued {
     pub(crate) expires_at_ms: i64,
     /// Number of the publisher's client id where a shared group asks for it; 0 for none.
     pub(crate) publisher: u32,
+    /// Number of the delivery in the journal; 0 for one that is in memory only.
+    pub(crate) delivery: u64,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// It may have been sent before a crash.
+    pub(crate) again: bool,
 }
 
 /// Never: of an expiry time.
@@ -53,7 +58,17 @@ pub(crate) const NEVER_MS: i64 = i64::MAX;
 
 impl Queued {
     pub(crate) fn new(publish: Publish, qos: QoS) -> Self {
-        Self { publish, extras: None, from: None, expires_at_ms: NEVER_MS, publisher: 0, qos, retain: false }
+        Self {
+            publish,
+            extras: None,
+            from: None,
+            expires_at_ms: NEVER_MS,
+            publisher: 0,
+            delivery: 0,
+            qos,
+            retain: false,
+            again: false,
+        }
     }
 }
 
@@ -103,7 +118,7 @@ impl Session {
             client_id,
             control: Mutex::new(()),
             traffic: Traffic::default(),
-            state: Mutex::new(State::new(now_ms)),
+            state: Mutex::new(State::new(id, now_ms)),
         }
     }
 
@@ -149,20 +164,34 @@ impl Session {
         }
     }
 
+    /// Says whether the session is of that rank now or of a better one, and whether what it takes is written down.
+    pub(crate) fn would_take(
+        &self,
+        queued: &Queued,
+        incarnation: u32,
+        rank: Option<Rank>,
+        context: &Context,
+    ) -> Option<bool> {
+        let state = self.state.lock();
+        state.takes(queued, incarnation, rank, context).then_some(state.durable)
+    }
+
     /// Takes a message if the session is of that rank now or of a better one, or without a rank, if it has room at all.
     pub(crate) fn offer(
         &self,
         queued: Queued,
         incarnation: u32,
         rank: Option<Rank>,
+        keeper: Option<&Keeper<'_>>,
         context: &mut Context,
     ) -> Result<(), Refused> {
+        let mut queued = queued;
         let mut state = self.state.lock();
-        let found = state.rank(&queued, context);
-        // a better rank too: it may have come by it since it was asked for that one
-        let takes = found.is_some_and(|found| rank.is_none_or(|rank| found <= rank));
-        if state.incarnation != incarnation || !takes {
+        if !state.takes(&queued, incarnation, rank, context) {
             return Err(Refused { queued });
+        }
+        if let Some(keeper) = keeper {
+            keeper.keep(&mut queued, &state, context);
         }
         state.enqueue(queued, context);
         Ok(())
@@ -170,6 +199,12 @@ impl Session {
 }
 
 impl State {
+    fn takes(&self, queued: &Queued, incarnation: u32, rank: Option<Rank>, context: &Context) -> bool {
+        // a better rank too: it may have come by it since it was asked for that one
+        self.incarnation == incarnation
+            && self.rank(queued, context).is_some_and(|found| rank.is_none_or(|rank| found <= rank))
+    }
+
     /// Says how well a message could be taken; not at all when it would cost another message its place.
     fn rank(&self, queued: &Queued, context: &Context) -> Option<Rank> {
         let limits = context.limits;
@@ -269,7 +304,11 @@ mod tests {
                 blocked: false,
             });
             let queued = Queued::new(publish.clone(), QoS::AtLeastOnce);
-            assert_eq!(session.offer(queued, 0, asked, &mut context).is_ok(), taken, "{asked:?} {connected}");
+            assert_eq!(
+                session.offer(queued, 0, asked, None, &mut context).is_ok(),
+                taken,
+                "{asked:?} {connected}"
+            );
         }
     }
 }

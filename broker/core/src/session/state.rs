@@ -15,6 +15,7 @@ use super::inflight::Inflight;
 use crate::access::Identity;
 use crate::config::QueueOverflow;
 use crate::context::{ConnectionKey, Context};
+use crate::durable::SessionKey;
 use crate::metrics::Metric;
 use crate::mountpoint::Mountpoint;
 use crate::routes::ShareGroup;
@@ -22,6 +23,10 @@ use crate::routes::ShareGroup;
 /// The changing part of a session.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// The number of the session.
+    pub(crate) id: u64,
+    /// What happens to it is written down.
+    pub(crate) durable: bool,
     /// Grows when the session of the client id starts anew: a route of an earlier one delivers nothing.
     pub(crate) incarnation: u32,
     /// The session is no longer in the registry.
@@ -57,6 +62,8 @@ pub(crate) struct Received {
     pub(crate) packet_id: PacketId,
     /// Rules hold its PUBREC back. Only the connection that it came on hears of their end.
     pub(crate) held: bool,
+    /// It is written down.
+    pub(crate) durable: bool,
 }
 
 /// A connection that owns a session.
@@ -119,8 +126,10 @@ pub(crate) struct PendingWill {
 }
 
 impl State {
-    pub(crate) fn new(now_ms: i64) -> Self {
+    pub(crate) fn new(id: u64, now_ms: i64) -> Self {
         Self {
+            id,
+            durable: false,
             incarnation: 0,
             ended: false,
             live: None,
@@ -161,7 +170,7 @@ impl State {
             profile,
             will: self.will.take(),
             timer_ms: self.timer_ms,
-            ..Self::new(now_ms)
+            ..Self::new(self.id, now_ms)
         };
         Remains { filters: subscriptions.into_keys().collect(), messages }
     }
@@ -179,6 +188,27 @@ impl State {
         }
         self.queue_bytes += size;
         self.queue.push_back(queued);
+    }
+
+    /// Returns the session's key in the journal.
+    pub(crate) const fn key(&self) -> SessionKey {
+        SessionKey { session: self.id, incarnation: self.incarnation }
+    }
+
+    /// Notes that a received QoS 2 message is written down.
+    pub(crate) fn note_received(&mut self, packet_id: PacketId) {
+        let mut received = self.awaiting_release.iter_mut();
+        if let Some(received) = received.find(|received| received.packet_id == packet_id) {
+            received.durable = true;
+        }
+    }
+
+    /// Notes that a delivery is over, if it was written down.
+    #[inline]
+    pub(crate) fn note_done(&self, delivery: u64, context: &Context) {
+        if delivery != 0 && self.durable {
+            context.note_done(self.key(), delivery);
+        }
     }
 
     /// Returns the first waiting message.
@@ -294,6 +324,7 @@ impl State {
     #[cold]
     pub(super) fn drop_delivery(&mut self, queued: Queued, why: Metric, context: &mut Context) {
         self.dropped += 1;
+        self.note_done(queued.delivery, context);
         context.count(Metric::DeliveryDropped, 1);
         context.count(why, 1);
         context.note_drop(queued, why);

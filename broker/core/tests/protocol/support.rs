@@ -38,6 +38,8 @@ impl Outlets for Noted {
         self.closed.lock().expect("not poisoned").push((connection, reason));
     }
 
+    fn committed(&self, _worker: Option<u16>) {}
+
     fn settled(&self, connection: ConnectionKey, ack: u64, settled: Settled) {
         self.settled.lock().expect("not poisoned").push((connection, ack, settled));
     }

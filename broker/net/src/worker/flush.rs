@@ -30,6 +30,9 @@ impl Worker {
     pub(super) fn finish_batch(&self) {
         let scheduled = {
             let mut context = self.context.borrow_mut();
+            if context.has_records() {
+                self.flush_wanted.notify_one(); // behind what is ready now, in one go
+            }
             if !context.has_scheduled() {
                 return;
             }
@@ -81,10 +84,19 @@ impl Worker {
             self.flush_wanted.notified().await;
             self.start_batch();
             self.flush_all();
+            self.commit();
             self.finish_batch(); // what one client cannot take may go to another
             if !self.to_flush.borrow().is_empty() {
                 tokio::task::yield_now().await; // others have their turn before what is left
             }
+        }
+    }
+
+    /// Has everything committed that was written down since the last time.
+    pub(super) fn commit(&self) {
+        let context = &*self.context.borrow();
+        if context.has_records() {
+            self.broker.commit(context, self.index);
         }
     }
 
@@ -159,6 +171,7 @@ impl Worker {
             }
             broken
         };
+        self.await_journal(link);
         if broken {
             self.close(link, CloseReason::TcpClosed);
             self.finish_batch();
@@ -211,6 +224,7 @@ impl Worker {
             link.wake_reader();
             if link.state.borrow().draining.is_none() {
                 self.flush_link(&link);
+                self.finish_batch();
                 return;
             }
         }

@@ -195,6 +195,7 @@ impl Worker {
             state.tail = bytes[at..].to_vec();
         }
         self.list_if_unsent(link, state);
+        self.list_if_awaiting(link, state);
         next
     }
 
@@ -208,6 +209,9 @@ impl Worker {
     ) -> Next {
         let state = &mut *link.state.borrow_mut();
         let context = &mut *self.context.borrow_mut();
+        if state.is_full() {
+            return Next::Pause;
+        }
         loop {
             match state.decoder.decode_slice(&bytes[*at..]) {
                 Ok(Step::Packet { packet, consumed }) => {
@@ -253,6 +257,14 @@ impl Worker {
     fn after_connect(&self, link: &Link) {
         let limit = link.state.borrow().connection.silence_limit_ms().map_or(0, ticks);
         self.watch(link, limit);
+    }
+
+    /// Lists a connection if something of it waits for the journal.
+    pub(super) fn list_if_awaiting(&self, link: &Rc<Link>, state: &mut LinkState) {
+        if !state.waits_for_journal && !state.closed && state.connection.waits_for_journal() {
+            state.waits_for_journal = true;
+            self.awaiting_journal.borrow_mut().push(Rc::clone(link));
+        }
     }
 
     fn list_if_unsent(&self, link: &Rc<Link>, state: &mut LinkState) {
