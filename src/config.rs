@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) rewrite: Vec<Rewrite>,
     /// Subscriptions that every client gets when it connects.
     pub(crate) auto_subscribe: AutoSubscribe,
+    /// What survives the end of the process.
+    pub(crate) durable_sessions: DurableSessions,
     /// Who may connect.
     pub(crate) access: Access,
     /// Bans of clients that connect and disconnect over and over.
@@ -75,6 +77,7 @@ impl Default for Config {
             delayed: Delayed::default(),
             rewrite: Vec::new(),
             auto_subscribe: AutoSubscribe::default(),
+            durable_sessions: DurableSessions::default(),
             access: Access::default(),
             flapping_detect: FlappingDetect::default(),
             rule_engine: RuleEngine::default(),
@@ -209,6 +212,45 @@ impl PeerCertAs {
             Self::SanDns => CertificateField::SanDns,
         })
     }
+}
+
+/// Sessions that outlive their connection, what waits in them, and retained messages: on disk in `sessions` in the data
+/// directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DurableSessions {
+    /// Whether they are on disk; otherwise they are in memory and end with the process.
+    pub(crate) enable: bool,
+    /// What an acknowledgement waits for.
+    pub(crate) durability: Durability,
+    /// Space on disk. From 7/16 of it on nothing new is stored: messages that need it are refused.
+    pub(crate) max_bytes: ByteSize,
+    /// Longest time to wait for others before a sync; a lone message does not wait.
+    pub(crate) commit_window: Period,
+}
+
+impl Default for DurableSessions {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            durability: Durability::default(),
+            max_bytes: ByteSize::mebibytes(4096),
+            commit_window: Period::millis(1),
+        }
+    }
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Durability {
+    /// For nothing: sessions are in memory, as without `enable`.
+    None,
+    /// For the operating system: what it acknowledges survives the end of the process, not a power cut.
+    Os,
+    /// For the disk.
+    #[default]
+    Fsync,
 }
 
 /// Who may connect.
@@ -453,6 +495,19 @@ impl Config {
             &jq_time,
         );
         require("node", self.node.contains('@'), "a name such as `sluice@10.0.0.1`", &self.node);
+        let durable = &self.durable_sessions;
+        require(
+            "durable_sessions.max_bytes",
+            durable.max_bytes.get() >= ByteSize::mebibytes(64).get(),
+            "at least 64MB",
+            &durable.max_bytes,
+        );
+        require(
+            "durable_sessions.commit_window",
+            durable.commit_window.duration().as_millis() <= 1000,
+            "0ms to 1s",
+            &durable.commit_window,
+        );
         let level = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         require(
             "log.level",

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::Start;
 use crate::clock::SystemClock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Durability};
 use crate::data_dir::{Control, DataDir};
 use crate::editions::Edition;
 use crate::listener_config::{Bind, Listeners};
@@ -76,6 +76,7 @@ struct Server {
     data_dir: DataDir,
     store: SqliteStore,
     broker: Arc<Broker>,
+    sessions: Option<broker_store::Store>,
     engine: Arc<Engine>,
     network: broker_net::Server,
     reload: RuleReload,
@@ -116,6 +117,9 @@ impl Server {
         let watching = reload.watch();
         reload.first().await?;
 
+        // with the rules in place: wills that became due are messages like others
+        let sessions = open_sessions(&config, &data_dir, &broker).await?;
+
         // the API before the listeners: a port that is taken is found before a client is accepted
         let api_listener = if config.api.enable { Some(bind_api(config.api.bind).await?) } else { None };
         let parts = Parts {
@@ -141,7 +145,19 @@ impl Server {
             None => None,
         };
         info!(rules = engine.rules().len(), "sluice is ready");
-        Ok(Self { config, data_dir, store, broker, engine, network, reload, watching, ban_keeper, api })
+        Ok(Self {
+            config,
+            data_dir,
+            store,
+            broker,
+            sessions,
+            engine,
+            network,
+            reload,
+            watching,
+            ban_keeper,
+            api,
+        })
     }
 
     async fn run(self, signals: Signals) -> anyhow::Result<()> {
@@ -170,6 +186,9 @@ impl Server {
             && let Ok(Err(error)) = api.task.await
         {
             error!(%error, "the management interface failed");
+        }
+        if let Some(sessions) = self.sessions {
+            let _ = tokio::task::spawn_blocking(move || sessions.close()).await;
         }
         self.store.close().await;
         info!(drained = report.drained, "sluice has stopped");
@@ -316,6 +335,40 @@ fn edition_label(edition: Edition) -> &'static str {
         Edition::Community => "Opensource",
         Edition::Enterprise => "Enterprise",
     }
+}
+
+/// Brings durable sessions back, and has the broker store them from now on.
+async fn open_sessions(
+    config: &Config,
+    data_dir: &DataDir,
+    broker: &Arc<Broker>,
+) -> anyhow::Result<Option<broker_store::Store>> {
+    let durable = &config.durable_sessions;
+    let folder = data_dir.path().join("sessions");
+    let durability = match durable.durability {
+        Durability::Os if durable.enable => broker_store::Durability::Os,
+        Durability::Fsync if durable.enable => broker_store::Durability::Fsync,
+        _ => {
+            if folder.exists() {
+                warn!(folder = %folder.display(), "durable sessions are off: those of before are left where they are");
+            }
+            return Ok(None);
+        }
+    };
+    let options = broker_store::StoreOptions {
+        durability,
+        bytes_max: durable.max_bytes.get(),
+        commit_window: durable.commit_window.duration(),
+        message_bytes_max: usize::try_from(config.mqtt.max_packet_size.get()).unwrap_or(usize::MAX),
+        ..broker_store::StoreOptions::default()
+    };
+    let broker = Arc::clone(broker);
+    let opening = tokio::task::spawn_blocking(move || {
+        let (store, _) = broker_store::Store::open(&folder, options, &broker)?;
+        broker.catch_up();
+        Ok::<_, broker_store::OpenError>(store)
+    });
+    Ok(Some(opening.await??))
 }
 
 fn broker_config(config: &Config) -> BrokerConfig {

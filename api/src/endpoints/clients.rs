@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::client_object::ClientObject;
+use super::publish::committed;
 use super::subscriptions::Subscription;
 use crate::Api;
 use crate::web::{Answer, ApiError, Code, JsonBody, NoQuery, Page, PageRequest, Path, Query, TimeMs};
@@ -237,7 +238,10 @@ async fn kick_client(
     Path(client_id): Path<String>,
     _: Query<NoQuery>,
 ) -> Answer<StatusCode> {
-    if api.broker().kick(&client_id) { Ok(StatusCode::NO_CONTENT) } else { Err(no_client()) }
+    if !api.broker().kick(&client_id) {
+        return Err(no_client());
+    }
+    ended_for_good(&api).await
 }
 
 /// Disconnects clients and ends their sessions; those that are not there do not matter.
@@ -260,9 +264,18 @@ async fn kick_clients(
         for client_id in &client_ids {
             broker.kick(client_id);
         }
-        StatusCode::NO_CONTENT
     })
-    .await
+    .await?;
+    ended_for_good(&api).await
+}
+
+/// Answers when the end of durable sessions is stored.
+async fn ended_for_good(api: &Api) -> Answer<StatusCode> {
+    if committed(api).await {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::internal("disconnected, but that the session has ended cannot be stored"))
+    }
 }
 
 /// Lists the subscriptions of a client.

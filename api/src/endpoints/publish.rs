@@ -145,7 +145,10 @@ impl Report {
 )]
 async fn publish(State(api): State<Api>, _: Query<NoQuery>, JsonBody(message): JsonBody<Message>) -> Report {
     match check(&api, message) {
-        Ok(message) => dispatch(&api, message),
+        Ok(message) => {
+            let report = dispatch(&api, message);
+            if committed(&api).await { report } else { undeliverable(&PublishError::NotStored) }
+        }
         Err(report) => report,
     }
 }
@@ -174,6 +177,9 @@ async fn publish_bulk(
         return Ok(refused_bulk(&checked));
     }
     let reports: Vec<_> = checked.into_iter().flatten().map(|message| dispatch(&api, message)).collect();
+    if !committed(&api).await {
+        return Ok(undeliverable(&PublishError::NotStored));
+    }
     let any = |status| reports.iter().any(|report: &Report| report.status == status);
     let worst = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_REQUEST, StatusCode::ACCEPTED];
     let status = worst.into_iter().find(|status| any(*status)).unwrap_or(StatusCode::OK);
@@ -230,6 +236,15 @@ fn check(api: &Api, message: Message) -> Result<NewMessage, Report> {
     })
 }
 
+/// Waits until what durable sessions got, or was retained, is stored, and says whether it is.
+pub(super) async fn committed(api: &Api) -> bool {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    api.broker().commit_then(Box::new(move |committed| {
+        let _ = sender.send(committed); // who asked may have gone
+    }));
+    receiver.await.unwrap_or(false)
+}
+
 fn dispatch(api: &Api, message: NewMessage) -> Report {
     match api.broker().publish(message) {
         Ok(report) if report.subscribers > 0 => {
@@ -250,7 +265,7 @@ fn undeliverable(error: &PublishError) -> Report {
         PublishError::TooLarge { .. } => Report::malformed(PACKET_TOO_LARGE, "packet_too_large", detail),
         PublishError::Property { .. } => Report::malformed(IMPLEMENTATION_ERROR, "property_invalid", detail),
         PublishError::Full => Report::malformed(QUOTA_EXCEEDED, "quota_exceeded", detail),
-        PublishError::Stopping => Report::refused(
+        PublishError::NotStored | PublishError::Stopping => Report::refused(
             StatusCode::SERVICE_UNAVAILABLE,
             IMPLEMENTATION_ERROR,
             "failed_to_dispatch",
