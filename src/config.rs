@@ -16,6 +16,7 @@ use crate::messaging::{
     self, AutoSubscribe, Delayed, InitialStickyPick, Messaging, Rewrite, SharedOffline, SharedStrategy,
     SysTopics,
 };
+use crate::rate::{ByteRate, MessageRate};
 use crate::toml_file::{Problem, TomlFile};
 
 /// Settings of one server. Every field has a default; an empty file is a valid one.
@@ -141,6 +142,38 @@ pub(crate) struct Mqtt {
     pub(crate) shared_subscription_offline: SharedOffline,
     /// Messages of QoS 1 and 2 that wait with a shared group while no member has room for them.
     pub(crate) shared_subscription_backlog: u32,
+    /// What all clients of the server may publish together.
+    pub(crate) limiter: Limiter,
+}
+
+/// What all clients of the server may publish together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limiter {
+    /// Messages.
+    pub(crate) messages_rate: MessageRate,
+    /// Messages on top of that now and then.
+    pub(crate) messages_burst: MessageRate,
+    /// Bytes of PUBLISH packets.
+    pub(crate) bytes_rate: ByteRate,
+    /// Bytes on top of that now and then.
+    pub(crate) bytes_burst: ByteRate,
+    /// What each client may publish.
+    pub(crate) client: ClientLimiter,
+}
+
+/// What each client may publish.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClientLimiter {
+    /// Messages.
+    pub(crate) messages_rate: MessageRate,
+    /// Messages on top of that now and then.
+    pub(crate) messages_burst: MessageRate,
+    /// Bytes of PUBLISH packets.
+    pub(crate) bytes_rate: ByteRate,
+    /// Bytes on top of that now and then.
+    pub(crate) bytes_burst: ByteRate,
 }
 
 impl Default for Mqtt {
@@ -164,6 +197,7 @@ impl Default for Mqtt {
             min_keepalive: 0,
             max_keepalive: 0,
             max_retained_messages: 1_000_000,
+            limiter: Limiter::default(),
             shared_subscription: true,
             exclusive_subscription: false,
             shared_subscription_strategy: SharedStrategy::default(),
@@ -471,6 +505,16 @@ impl Config {
                 "1s or more, or `disabled`",
                 &interval,
             );
+        }
+        let (all, each) = (&mqtt.limiter, &mqtt.limiter.client);
+        for (path, has_rate, has_burst) in [
+            ("mqtt.limiter.messages", all.messages_rate.is_limit(), all.messages_burst.is_limit()),
+            ("mqtt.limiter.bytes", all.bytes_rate.is_limit(), all.bytes_burst.is_limit()),
+            ("mqtt.limiter.client.messages", each.messages_rate.is_limit(), each.messages_burst.is_limit()),
+            ("mqtt.limiter.client.bytes", each.bytes_rate.is_limit(), each.bytes_burst.is_limit()),
+        ] {
+            let holds = has_rate || !has_burst;
+            require(&format!("{path}_burst"), holds, "a rate beside it", &"a burst alone");
         }
         let flapping = &self.flapping_detect;
         let is_positive = |period: Period| !period.duration().is_zero();

@@ -1,14 +1,16 @@
-//! What protects the server from its clients, wired: the ban list is kept.
+//! What protects the server from its clients, wired.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::Api;
 use broker_core::{Broker, FlappingConfig};
+use broker_net::PublishQuotas;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{FlappingDetect, FlappingKey};
+use crate::config::{Config, FlappingDetect, FlappingKey};
+use crate::rate::quotas;
 
 /// When flapping clients are banned; nothing when nobody looks for them.
 pub(crate) fn flapping(config: &FlappingDetect) -> Option<FlappingConfig> {
@@ -24,6 +26,16 @@ pub(crate) fn flapping(config: &FlappingDetect) -> Option<FlappingConfig> {
             FlappingKey::PeerHost => broker_core::FlappingKey::PeerHost,
         },
     })
+}
+
+/// What clients may publish.
+pub(crate) fn publish_quotas(config: &Config) -> PublishQuotas {
+    let (all, each) = (&config.mqtt.limiter, &config.mqtt.limiter.client);
+    PublishQuotas {
+        node: quotas([all.messages_rate, all.messages_burst], [all.bytes_rate, all.bytes_burst]),
+        each: quotas([each.messages_rate, each.messages_burst], [each.bytes_rate, each.bytes_burst]),
+        ..PublishQuotas::default()
+    }
 }
 
 /// Stores the bans that the broker makes, and takes out those that have ended.

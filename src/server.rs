@@ -467,5 +467,6 @@ fn network_config(config: &Config, listeners: &Listeners) -> broker_net::ServerC
         listeners: all,
         workers: listeners.workers.into(),
         idle_timeout: config.mqtt.idle_timeout.duration(),
+        quotas: protection::publish_quotas(config),
     }
 }

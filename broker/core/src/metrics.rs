@@ -45,6 +45,7 @@ metrics! {
     PublishError = "packets.publish.error";
     PublishAuthError = "packets.publish.auth_error";
     PublishInUse = "packets.publish.inuse";
+    PublishPaused = "packets.publish.paused";
     PubAckReceived = "packets.puback.received";
     PubAckSent = "packets.puback.sent";
     PubAckMissed = "packets.puback.missed";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access_rules::AccessRule;
+use crate::quota::PublishQuotas;
 use crate::rate::ConnectionRate;
 
 /// Where and how to listen.
@@ -16,11 +17,18 @@ pub struct ServerConfig {
     pub workers: usize,
     /// How long a new connection may take to send its CONNECT. Default 15 s.
     pub idle_timeout: Duration,
+    /// What clients may publish. Default: no limit.
+    pub quotas: PublishQuotas,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listeners: vec![ListenerConfig::default()], workers: 0, idle_timeout: Duration::from_secs(15) }
+        Self {
+            listeners: vec![ListenerConfig::default()],
+            workers: 0,
+            idle_timeout: Duration::from_secs(15),
+            quotas: PublishQuotas::default(),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod listener;
 mod listeners;
 mod mailbox;
 mod proxy;
+mod quota;
 mod rate;
 mod server;
 mod stream;
@@ -30,6 +31,7 @@ pub use config::{
     TlsConfig, TlsVersions, WebSocketConfig,
 };
 pub use listeners::{ChangeError, ListenError, ListenerStatus, Listeners};
+pub use quota::{ListenerQuotas, PublishQuotas, Quota, Quotas, Rate};
 pub use rate::{ConnectionRate, RateError};
 pub use server::{Server, StartError};
 pub use tls::TlsError;

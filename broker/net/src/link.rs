@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::listener::{Listener, Ticket};
+use crate::quota::Throttle;
 use crate::stream::{Writer, Written};
 
 /// A connection and its socket.
@@ -49,6 +50,8 @@ pub(crate) struct LinkState {
     pub(crate) draining: Option<AbortHandle>,
     /// The bytes that were left in `out` when the socket took no more.
     pub(crate) blocked_len: usize,
+    /// What the client pays for its messages with, if there is a limit.
+    pub(crate) throttle: Option<Box<Throttle>>,
     /// Nothing is read for now.
     pub(crate) paused: bool,
     pub(crate) closed: bool,
@@ -70,9 +73,14 @@ impl LinkState {
         self.out.len() > self.blocked_len + ANSWERS_MAX
     }
 
-    /// Says whether the client is paused until rules have settled.
-    pub(crate) fn waits_for_rules(&self) -> bool {
-        self.paused && self.connection.is_saturated()
+    /// Says whether the client is paused until rules have settled or its quota allows more.
+    pub(crate) fn waits_for_us(&self) -> bool {
+        self.paused && (self.connection.is_saturated() || self.is_throttled())
+    }
+
+    /// Says whether the client was too fast.
+    fn is_throttled(&self) -> bool {
+        self.throttle.as_ref().is_some_and(|throttle| throttle.waits())
     }
 }
 
@@ -82,6 +90,7 @@ impl Link {
         writer: Writer,
         connection: Connection,
         decoder: Decoder,
+        throttle: Option<Box<Throttle>>,
         ticket: Ticket,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -98,6 +107,7 @@ impl Link {
                 waits_for_journal: false,
                 draining: None,
                 blocked_len: 0,
+                throttle,
                 paused: false,
                 closed: false,
             }),
@@ -114,7 +124,7 @@ impl Link {
         loop {
             {
                 let mut state = self.state.borrow_mut();
-                state.paused = !state.closed && state.is_full();
+                state.paused = !state.closed && (state.is_full() || state.is_throttled());
                 if !state.paused {
                     return;
                 }

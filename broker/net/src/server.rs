@@ -10,11 +10,13 @@ use std::time::Duration;
 use broker_core::Broker;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::ServerConfig;
 use crate::listeners::{ListenError, Listeners, Prepared};
 use crate::mailbox::{Mailboxes, Stop};
+use crate::quota::Buckets;
 use crate::worker::Worker;
 
 /// How often the files of certificates are looked at.
@@ -62,10 +64,11 @@ impl Server {
         let mailboxes = Mailboxes::new(workers);
         broker.set_outlets(Arc::clone(&mailboxes) as _);
         let listeners = Listeners::new(Arc::clone(&mailboxes));
+        let buckets = Arc::new(Buckets::new(&config.quotas, Instant::now()));
         let mut server =
             Self { addresses, listeners, mailboxes, threads: Vec::new(), watching: None, broker };
         for worker in 0..workers {
-            let thread = server.start_worker(worker, config.idle_timeout);
+            let thread = server.start_worker(worker, config.idle_timeout, &buckets);
             let thread =
                 thread.map_err(|source| StartError::Thread { thread: format!("mqtt-{worker}"), source })?;
             server.threads.push(thread);
@@ -79,14 +82,20 @@ impl Server {
         Ok(server)
     }
 
-    fn start_worker(&self, index: usize, idle_timeout: Duration) -> io::Result<JoinHandle<()>> {
+    fn start_worker(
+        &self,
+        index: usize,
+        idle_timeout: Duration,
+        buckets: &Arc<Buckets>,
+    ) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let broker = Arc::clone(&self.broker);
         let mailboxes = Arc::clone(&self.mailboxes);
+        let buckets = Arc::clone(buckets);
         std::thread::Builder::new().name(format!("mqtt-{index}")).spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
-                Worker::new(index as u16, broker, mailboxes, idle_timeout).run().await;
+                Worker::new(index as u16, broker, mailboxes, buckets, idle_timeout).run().await;
             });
         })
     }

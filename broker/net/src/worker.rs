@@ -1,6 +1,7 @@
 //! A thread that owns connections.
 
 mod flush;
+mod pause;
 mod read;
 
 use std::cell::{Cell, RefCell};
@@ -17,6 +18,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::{JoinSet, spawn_local};
+use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use crate::config::TcpOptions;
@@ -24,8 +26,10 @@ use crate::handshake::shake_hands;
 use crate::link::Link;
 use crate::listener::{Ticket, accept};
 use crate::mailbox::{Mail, Mailboxes, Stop};
+use crate::quota::Buckets;
 use crate::stream::{self, Reader, Writer};
 use crate::wheel::Wheel;
+use pause::Pauses;
 
 /// What belongs to one worker thread. Nothing of it is shared with another.
 pub(crate) struct Worker {
@@ -33,6 +37,8 @@ pub(crate) struct Worker {
     broker: Arc<Broker>,
     mailboxes: Arc<Mailboxes>,
     idle_ticks: u32,
+    buckets: Arc<Buckets>,
+    pauses: Pauses,
     context: RefCell<Context>,
     links: RefCell<Slab<Rc<Link>>>,
     next_generation: Cell<u32>,
@@ -72,6 +78,7 @@ impl Worker {
         index: u16,
         broker: Arc<Broker>,
         mailboxes: Arc<Mailboxes>,
+        buckets: Arc<Buckets>,
         idle_timeout: Duration,
     ) -> Rc<Self> {
         let context = broker.worker_context();
@@ -80,6 +87,8 @@ impl Worker {
             broker,
             mailboxes,
             idle_ticks: ticks(idle_timeout.as_millis() as u64),
+            buckets,
+            pauses: Pauses::default(),
             context: RefCell::new(context),
             links: RefCell::default(),
             next_generation: Cell::new(0),
@@ -100,6 +109,7 @@ impl Worker {
     pub(crate) async fn run(self: Rc<Self>) {
         let flusher = spawn_local(keep_running("flusher", Rc::clone(&self), Self::run_flusher));
         let ticker = spawn_local(keep_running("ticker", Rc::clone(&self), Self::run_ticker));
+        let waker = spawn_local(keep_running("waker", Rc::clone(&self), Self::run_waker));
         let stop = loop {
             let mail = self.mailboxes.of(self.index).take().await;
             if let Some(stop) = self.handle_mail(mail) {
@@ -110,6 +120,7 @@ impl Worker {
         self.arriving.borrow_mut().abort_all();
         flusher.abort();
         ticker.abort();
+        waker.abort();
         self.stop(stop.grace).await;
         let _ = stop.done.send(()); // who waits may have gone
     }
@@ -199,9 +210,10 @@ impl Worker {
         let generation = self.next_generation.get();
         self.next_generation.set(generation.wrapping_add(1));
         let key = ConnectionKey { worker: self.index, slot: entry.key() as u32, generation };
+        let throttle = self.buckets.throttle(&endpoints.listener, Instant::now());
         let connection = Connection::new(Arc::clone(&self.broker), key, endpoints);
         let decoder = Decoder::server(self.broker.config().max_packet_size);
-        let link = Link::new(key, writer, connection, decoder, ticket);
+        let link = Link::new(key, writer, connection, decoder, throttle, ticket);
         entry.insert(Rc::clone(&link));
         drop(links);
         self.watch(&link, self.idle_ticks);
@@ -314,7 +326,7 @@ impl Worker {
                 continue;
             }
             let now = self.wheel.borrow().now();
-            if link.state.borrow().waits_for_rules() {
+            if link.state.borrow().waits_for_us() {
                 link.last_seen.set(now); // it may have sent what we do not read
             }
             let due = link.last_seen.get().wrapping_add(limit);

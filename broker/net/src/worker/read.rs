@@ -177,8 +177,13 @@ impl Worker {
         self.note_life(link);
         let mut at = 0;
         let mut packets = 0;
+        let is_throttled = link.state.borrow().throttle.is_some();
         let next = loop {
-            let next = self.handle_some(link, bytes, &mut at, &mut packets);
+            let next = if is_throttled {
+                self.handle_some::<true>(link, bytes, &mut at, &mut packets)
+            } else {
+                self.handle_some::<false>(link, bytes, &mut at, &mut packets)
+            };
             match next {
                 // queues have grown long: send them before they grow longer
                 Next::Yield => {
@@ -194,13 +199,18 @@ impl Worker {
         if !matches!(next, Next::Close { .. }) && at < bytes.len() {
             state.tail = bytes[at..].to_vec();
         }
+        if let Some(throttle) = &mut state.throttle
+            && !matches!(next, Next::Pause)
+        {
+            throttle.rest();
+        }
         self.list_if_unsent(link, state);
         self.list_if_awaiting(link, state);
         next
     }
 
-    /// Handles packets until there is none, or queues should be flushed.
-    fn handle_some(
+    /// Handles packets until there is none, or queues should be flushed, or the client was too fast.
+    fn handle_some<const THROTTLED: bool>(
         self: &Rc<Self>,
         link: &Rc<Link>,
         bytes: &[u8],
@@ -217,6 +227,7 @@ impl Worker {
                 Ok(Step::Packet { packet, consumed }) => {
                     *at += consumed;
                     *packets += 1;
+                    let publishes = THROTTLED && matches!(packet, broker_codec::Packet::Publish(_));
                     let connects = matches!(packet, broker_codec::Packet::Connect(_));
                     match state.connection.handle(packet, context, &mut state.out) {
                         Flow::Continue => {}
@@ -226,6 +237,9 @@ impl Worker {
                     if connects {
                         let limit = state.connection.silence_limit_ms().map_or(0, ticks);
                         self.watch(link, limit);
+                    }
+                    if publishes && self.is_too_fast(link, state, consumed, context) {
+                        return Next::Pause;
                     }
                     if state.is_full() {
                         return Next::Pause;
