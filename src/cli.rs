@@ -207,7 +207,7 @@ pub(crate) enum CtlCommand {
     Rules {
         /// What to do.
         #[command(subcommand)]
-        command: ObjectsCommand,
+        command: RulesCommand,
     },
     /// Connectors.
     Connectors {
@@ -342,6 +342,22 @@ pub(crate) enum BannedCommand {
         kind: String,
         /// Who was banned.
         who: String,
+    },
+}
+
+/// What to do with rules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// What every kind of object has.
+    #[command(flatten)]
+    Object(ObjectsCommand),
+    /// Show what a rule makes of the events of the next seconds, with the value of each part.
+    Explain {
+        /// Rule id.
+        id: String,
+        /// How long to look.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
+        seconds: u32,
     },
 }
 

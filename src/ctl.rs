@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::cli::{
     BannedCommand, BrokerCommand, ClientsCommand, Ctl, CtlCommand, ListenersCommand, ObjectsCommand,
-    SubscriptionsCommand, TopicsCommand,
+    RulesCommand, SubscriptionsCommand, TopicsCommand,
 };
 use crate::clock::SystemClock;
 use crate::data_dir::Control;
@@ -43,7 +43,12 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
         CtlCommand::Subscriptions { command } => subscriptions(&api, command, json).await,
         CtlCommand::Clients { command } => clients(&api, command, json).await,
         CtlCommand::Banned { command } => banned(&api, command, json).await,
-        CtlCommand::Rules { command } => objects(&api, &RULES, command, json).await,
+        CtlCommand::Rules { command: RulesCommand::Object(command) } => {
+            objects(&api, &RULES, command, json).await
+        }
+        CtlCommand::Rules { command: RulesCommand::Explain { id, seconds } } => {
+            explain(&api, &id, seconds, json).await
+        }
         CtlCommand::Connectors { command } => objects(&api, &CONNECTORS, command, json).await,
         CtlCommand::Actions { command } => objects(&api, &ACTIONS, command, json).await,
         CtlCommand::Listeners { command } => {
@@ -493,6 +498,55 @@ async fn show(api: &Api, kind: &Kind, id: &str, json: bool) -> anyhow::Result<()
         say!("  metrics:");
         for (name, value) in counters {
             say!("    {name}: {value}");
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a rule for some seconds and prints what came of each event, the latest first.
+async fn explain(api: &Api, id: &str, seconds: u32, json: bool) -> anyhow::Result<()> {
+    let path = format!("/rules/{}/explain", part(id));
+    if api.get(&format!("{path}?seconds={}", seconds.max(1))).await?.is_none() {
+        return not_found();
+    }
+    tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+    let explained = api.get(&format!("{path}?seconds=0")).await?.unwrap_or_default();
+    if json {
+        return print_json(&explained);
+    }
+    for warning in explained["warnings"].as_array().into_iter().flatten() {
+        say!("warning: {}", warning.as_str().unwrap_or_default());
+    }
+    let mut evaluations: Vec<&Json> = explained["evaluations"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, entries)| entries.as_array())
+        .flatten()
+        .collect();
+    evaluations.sort_by_key(|entry| std::cmp::Reverse(entry["at"].as_i64()));
+    if evaluations.is_empty() {
+        say!("No event of the last {seconds} s came to this rule, or nearly did.");
+    }
+    for entry in evaluations {
+        say!("{} at {}", text(entry, "verdict"), text(entry, "at"));
+        for key in ["topic", "reason", "error", "event"] {
+            if let Some(value) = entry.get(key) {
+                say!("  {key}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            }
+        }
+        for key in ["where", "fields"] {
+            for found in entry[key].as_array().into_iter().flatten() {
+                let value = found.get("error").map(|error| format!("error: {error}"));
+                let value = value.unwrap_or_else(|| found["value"].to_string());
+                say!("  {key} {} -> {value}", text(found, "expression"));
+            }
+        }
+        for row in entry["rows"].as_array().into_iter().flatten() {
+            say!("  row {row}");
+        }
+        for output in entry["outputs"].as_array().into_iter().flatten() {
+            say!("  -> {}: {}", text(output, "output"), text(output, "outcome"));
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(get_rule, update_rule, delete_rule))
         .routes(routes!(get_rule_metrics))
         .routes(routes!(reset_rule_metrics))
+        .routes(routes!(explain_rule))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -151,6 +152,38 @@ async fn get_rule_metrics(
     let metrics = api.engine().rule_metrics(&id).ok_or_else(|| no_rule(&id, Code::NotFound))?.to_json();
     let node = &api.settings().node;
     Ok(Json(json!({"id": id, "metrics": metrics, "node_metrics": [{"node": node, "metrics": metrics}]})))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ExplainQuery {
+    /// How long the next evaluations are recorded, 0 to 3600 seconds; 30 if not given.
+    seconds: Option<u32>,
+    /// How many of them at most, 0 to 100,000; 1000 if not given.
+    evaluations: Option<u32>,
+}
+
+/// Shows what a rule made of the last events, and records the next ones.
+///
+/// Evaluations are recorded from the first request on: ask once, wait for an event, and ask again. The last ten of each
+/// verdict are kept, with the value of each field and of each part of WHERE.
+#[utoipa::path(
+    get, path = "/rules/{id}/explain", tag = "Rules", params(ExplainQuery),
+    responses((status = 200, body = JsonValue))
+)]
+async fn explain_rule(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(query): Query<ExplainQuery>,
+) -> Answer<Json<JsonValue>> {
+    let (seconds, evaluations) = (query.seconds.unwrap_or(30), query.evaluations.unwrap_or(1000));
+    if seconds > 3600 || evaluations > 100_000 {
+        return Err(ApiError::bad_request("expected at most 3600 `seconds` and 100000 `evaluations`"));
+    }
+    let time = std::time::Duration::from_secs(seconds.into());
+    let explained = api.engine().explain_rule(&id, time, evaluations);
+    explained.map(Json).ok_or_else(|| no_rule(&id, Code::NotFound))
 }
 
 /// Sets the counters of a rule to zero.

@@ -88,7 +88,7 @@ impl Problem {
     }
 
     /// Makes it a warning.
-    pub(crate) fn as_warning(self) -> Self {
+    pub(crate) fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 

@@ -109,6 +109,9 @@ pub struct Engine {
     rules: Arc<Rules>,
     registry: Arc<Mutex<Registry>>,
     topics: parking_lot::RwLock<Option<Arc<dyn RuleTopics>>>,
+    /// The slot that gets messages of every topic while somebody looks at a rule.
+    everything: std::sync::OnceLock<RuleSlot>,
+    listening: Arc<Mutex<()>>,
     /// Operations that wait for targets, one at a time for each object would do; one at a time is simple and safe.
     changes: tokio::sync::Mutex<()>,
 }
@@ -127,6 +130,8 @@ impl Engine {
             rules: Arc::new(Rules::new(environment)),
             registry: Arc::default(),
             topics: parking_lot::RwLock::new(None),
+            everything: std::sync::OnceLock::new(),
+            listening: Arc::default(),
             changes: tokio::sync::Mutex::new(()),
         });
         engine.start_ticks();

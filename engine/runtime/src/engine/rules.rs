@@ -1,10 +1,11 @@
 //! Operations on rules.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_event::{Event, JsonOptions, Map, UndefinedAs, Value, decode_json, encode_json};
 use engine_sql::syntax::Body;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::registry::{About, Registry, RuleEntry};
 use super::{Engine, TestError, not_found};
@@ -213,6 +214,60 @@ impl Engine {
     pub fn rules(&self) -> Vec<RuleView> {
         let registry = self.registry.lock();
         registry.rules.iter().map(|(id, entry)| view_rule(id, entry, &registry)).collect()
+    }
+
+    /// What rule `id` made of the last events while somebody looked; records the next `evaluations` within `time`.
+    ///
+    /// Recording begins with this call. While it goes on, messages of every topic are looked at, so that near misses of
+    /// FROM show; nothing is recorded of a rule that nobody asks about.
+    pub fn explain_rule(&self, id: &str, time: Duration, evaluations: u32) -> Option<Json> {
+        let (slot, runtime, warnings) = {
+            let registry = self.registry.lock();
+            let entry = registry.rules.get(id)?;
+            let config = Json::Object(entry.config.to_json(id));
+            (entry.slot, entry.runtime.clone(), config)
+        };
+        let mut doubts = runtime.as_ref().map(|rule| rule.plan.doubts()).unwrap_or_default();
+        doubts.extend(
+            self.rule_loops(&warnings).into_iter().map(|(field, message)| format!("{field}: {message}")),
+        );
+        if runtime.is_none() {
+            doubts.insert(0, "the rule is off".to_owned());
+        }
+        let now_ms = self.now_ms();
+        let until_ms = now_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        if let Some(rule) = runtime.filter(|_| !time.is_zero() && evaluations > 0) {
+            self.rules.watches.watch(&rule, until_ms, evaluations);
+            self.listen_to_everything(time);
+        }
+        let counted = self.rule_metrics(id).map(|metrics| metrics.to_json()).unwrap_or_default();
+        Some(json!({
+            "id": id,
+            "recording_until": until_ms,
+            "warnings": doubts,
+            "metrics": counted,
+            "evaluations": self.rules.watches.recorded(slot),
+        }))
+    }
+
+    /// Has the broker report messages of every topic until nobody looks at a rule any more.
+    fn listen_to_everything(&self, time: Duration) {
+        let Some(topics) = self.topics.read().clone() else { return };
+        let slot = *self.everything.get_or_init(|| self.rules.allocate());
+        let changes = Arc::clone(&self.listening);
+        {
+            let _one_at_a_time = changes.lock();
+            topics.set_rule(slot, &["#".to_owned()], None);
+        }
+        let (rules, services) = (Arc::clone(&self.rules), Arc::clone(&self.services));
+        self.services.spawn(async move {
+            let wait = tokio::time::sleep(time + Duration::from_millis(10));
+            services.cut_off.run_until_cancelled(wait).await;
+            let _one_at_a_time = changes.lock();
+            if !rules.watches.is_active(services.clock.now_ms()) {
+                topics.remove_rule(slot);
+            }
+        });
     }
 
     /// Counters of rule `id`.

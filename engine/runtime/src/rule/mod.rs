@@ -2,6 +2,7 @@
 
 mod environment;
 mod evaluator;
+mod explain;
 mod identity;
 mod outputs;
 mod plan;

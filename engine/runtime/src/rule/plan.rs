@@ -3,7 +3,7 @@
 use connectors_api::{ConfigError, ConfigProblem};
 use engine_event::{Event, EventKind, Text};
 use engine_sql::syntax::Body;
-use engine_sql::{Env, EvalError, Plan, PlanSlots, Rows, Source};
+use engine_sql::{Env, EvalError, Explainer, Explanation, Plan, PlanSlots, Rows, Source};
 
 use super::environment::RunContext;
 
@@ -73,6 +73,21 @@ impl RulePlan {
 
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What each part of the rule gives on an event.
+    pub(super) fn explain(
+        &self,
+        explainer: &Explainer,
+        event: &Event,
+        context: &RunContext<'_>,
+    ) -> Explanation {
+        self.plan.explain(explainer, event, &Env { rule_id: Some(&self.rule_id), context })
+    }
+
+    /// What is doubtful about the rule, with places.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        self.plan.warnings().iter().map(ToString::to_string).collect()
     }
 
     /// Runs the rule on an event.

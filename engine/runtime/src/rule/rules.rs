@@ -9,6 +9,7 @@ use engine_event::{Completion, Event, EventKind, Interest, RuleSlot};
 use engine_sql::{EvalError, Rows};
 use smallvec::SmallVec;
 
+use super::explain::Watches;
 use super::outputs::{EventFacts, dispatch};
 use super::sets::Sets;
 use super::table::RuleTable;
@@ -25,6 +26,7 @@ pub(crate) struct Rules {
     by_kind: ArcSwap<Vec<(EventKind, Arc<RuleRuntime>)>>,
     interest: AtomicU32,
     environment: Environment,
+    pub(crate) watches: Watches,
 }
 
 impl Rules {
@@ -35,6 +37,7 @@ impl Rules {
             by_kind: ArcSwap::default(),
             interest: AtomicU32::new(Interest::default().bits()),
             environment,
+            watches: Watches::default(),
         }
     }
 
@@ -78,6 +81,9 @@ impl Rules {
         event: &Event,
         completion: Option<&Completion>,
     ) {
+        if self.watches.any() {
+            return self.run_watched(services, slots, event, completion);
+        }
         if let [slot] = slots {
             let rule = self.table.get(*slot);
             if let Some(rule) = rule.as_ref() {
@@ -128,6 +134,33 @@ impl Rules {
             let facts = facts.get_or_init(|| EventFacts::of(event, services));
             account(services, rule, result, facts, completion);
         }
+    }
+
+    /// Runs rules one by one while somebody looks at some of them.
+    #[cold]
+    fn run_watched(
+        &self,
+        services: &Services,
+        slots: &[RuleSlot],
+        event: &Event,
+        completion: Option<&Completion>,
+    ) {
+        let now_ms = services.clock.now_ms();
+        let watches = self.watches.active(now_ms);
+        for slot in slots {
+            let rule = self.table.get(*slot);
+            let Some(rule) = rule.as_ref() else { continue };
+            let Some(watch) = watches.iter().find(|watch| watch.slot() == *slot) else {
+                self.run_one(services, rule, event, completion);
+                continue;
+            };
+            let context = self.environment.context(event);
+            let result = rule.plan.run(event, &context);
+            watch.record(event, &result, &context, now_ms);
+            account(services, rule, result, &EventFacts::of(event, services), completion);
+        }
+        let missed = watches.iter().filter(|watch| !slots.contains(&watch.slot()));
+        missed.for_each(|watch| watch.record_near_miss(event, now_ms));
     }
 
     fn run_one(

@@ -114,7 +114,7 @@ impl Compiler<'_> {
         let incase = incase.map(|incase| self.expression(incase, scope));
         let each = each.map(|each| self.fields("DO", each, scope).0);
         let elements = self.elements(&fields, condition.as_ref(), each.as_ref(), incase.as_ref());
-        Program::Foreach { fields, item, condition, each, incase, elements }
+        Program::Foreach { fields, item, condition, each, incase, elements: Box::new(elements) }
     }
 
     /// What is read of the elements. When the array is one of the payload and nothing else reads it, it is never built.

@@ -23,7 +23,7 @@ pub(super) enum Program {
         condition: Option<Expr>,
         each: Option<FieldList>,
         incase: Option<Expr>,
-        elements: ElementPaths,
+        elements: Box<ElementPaths>,
     },
 }
 

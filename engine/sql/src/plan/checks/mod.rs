@@ -27,7 +27,7 @@ pub(super) fn check(sql: &str, rule: &Rule, sources: &[Source]) -> Vec<Problem> 
             checker.condition("WHERE", rule.condition.as_ref(), &names);
         }
         Body::Foreach { fields, each, incase } => {
-            checker.foreach(rule, fields, each.as_deref(), incase.as_ref())
+            checker.foreach(rule, fields, each.as_deref(), incase.as_ref());
         }
     }
     checker.problems
@@ -51,7 +51,7 @@ impl Names {
                 .entry(name.to_owned())
                 .and_modify(|old| {
                     if *old != kind {
-                        *old = Kind::Unknown
+                        *old = Kind::Unknown;
                     }
                 })
                 .or_insert(kind);
@@ -108,7 +108,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn warn(&mut self, span: crate::Span, message: impl Into<String>, hint: impl Into<String>) {
         let hint = hint.into();
-        let problem = Problem::new(self.sql, span, message).as_warning();
+        let problem = Problem::new(self.sql, span, message).into_warning();
         self.problems.push(if hint.is_empty() { problem } else { problem.with_hint(hint) });
     }
 
@@ -177,7 +177,7 @@ impl Checker<'_> {
         };
         let mut conditions = Conditions::default();
         for operand in operands {
-            if self.is_never_true(operand, names) {
+            if Self::is_never_true(operand) {
                 self.warn(operand.span, format!("this is never true, so {part} never is"), "");
                 return;
             }
@@ -190,7 +190,7 @@ impl Checker<'_> {
     }
 
     /// Tells whether a condition is never true without a problem of its own having been reported.
-    fn is_never_true(&self, expr: &Expr, names: &Names) -> bool {
+    fn is_never_true(expr: &Expr) -> bool {
         match &expr.kind {
             ExprKind::Literal(value) => *value == engine_event::Value::Bool(false),
             ExprKind::Not(value) => matches!(&value.kind, ExprKind::Literal(engine_event::Value::Bool(true))),
@@ -198,7 +198,7 @@ impl Checker<'_> {
                 (Some(left), Some(right)) => crate::evaluate::compare(*op, &left, &right) == Ok(false),
                 _ => false,
             },
-            ExprKind::Or(operands) => operands.iter().all(|operand| self.is_never_true(operand, names)),
+            ExprKind::Or(operands) => operands.iter().all(Self::is_never_true),
             _ => false,
         }
     }
@@ -337,7 +337,7 @@ impl Checker<'_> {
             Op::Matches => self.matches_topic(left, right, names),
             Op::Concat | Op::Add => {}
             Op::Subtract | Op::Multiply | Op::Divide | Op::Div | Op::Mod => {
-                self.arithmetic(op, left, right, names)
+                self.arithmetic(op, left, right, names);
             }
         }
     }
