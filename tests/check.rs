@@ -126,9 +126,9 @@ fn a_doubtful_rule_is_warned_of_but_passes() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     for words in [
-        "rules.toml:2:15: there is never anything at `[0]`",
-        "rules.toml:2:55: `qos` is 0, 1 or 2",
-        "rules.toml:5:18: the rule republishes to `a/+/x`, which its own FROM `a/#` selects",
+        "rules.toml:2:15: rules.r.sql: there is never anything at `[0]`",
+        "rules.toml:2:50: rules.r.sql: `qos` is 0, 1 or 2",
+        "rules.toml:5:18: rules.r.actions[0].args.topic: the rule republishes to `a/+/x`, which its own FROM `a/#` selects",
     ] {
         assert!(said.contains(words), "expected `{words}` in:\n{said}");
     }

@@ -283,9 +283,12 @@ fn fixture() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
 }
 
+/// Writes the fixture of the present version, once for each version: `SLUICE_WRITE_FIXTURE=1 cargo test -p engine-log`.
 #[test]
-#[ignore = "writes the fixture of the present version; run once for each version"]
-fn write_the_fixture() {
+fn the_fixture_is_written_on_request() {
+    if std::env::var_os("SLUICE_WRITE_FIXTURE").is_none() {
+        return;
+    }
     let log = Log::open(&fixture(), small()).unwrap().0;
     for sequence in 1..=20 {
         let head = format!("record {sequence}");
