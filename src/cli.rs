@@ -203,6 +203,12 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         command: BannedCommand,
     },
+    /// Counters of single topics.
+    TopicMetrics {
+        /// What to do.
+        #[command(subcommand)]
+        command: TopicMetricsCommand,
+    },
     /// Rules.
     Rules {
         /// What to do.
@@ -342,6 +348,34 @@ pub(crate) enum BannedCommand {
         kind: String,
         /// Who was banned.
         who: String,
+    },
+}
+
+/// What to do with counters of single topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicMetricsCommand {
+    /// List the topics that are counted.
+    List,
+    /// Show the counters of one.
+    Show {
+        /// Topic or filter.
+        topic: String,
+    },
+    /// Count the messages of a topic, or of all topics that a filter matches.
+    Add {
+        /// Topic or filter.
+        topic: String,
+    },
+    /// Set the counters of a topic, or of all, to zero.
+    Reset {
+        /// Topic or filter.
+        topic: Option<String>,
+    },
+    /// Count a topic no longer.
+    #[command(alias = "del")]
+    Delete {
+        /// Topic or filter.
+        topic: String,
     },
 }
 

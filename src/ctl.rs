@@ -1,5 +1,7 @@
 //! `sluice ctl`: asks the server of a data directory over its API, and prints what scripts for EMQX expect to read.
 
+mod diagnosis;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
         CtlCommand::Subscriptions { command } => subscriptions(&api, command, json).await,
         CtlCommand::Clients { command } => clients(&api, command, json).await,
         CtlCommand::Banned { command } => banned(&api, command, json).await,
+        CtlCommand::TopicMetrics { command } => diagnosis::topic_metrics(&api, command, json).await,
         CtlCommand::Rules { command: RulesCommand::Object(command) } => {
             objects(&api, &RULES, command, json).await
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use api::{ApiKeyRecord, Change, Role, Snapshot, Store, StoreError, UserRecord};
+use api::{ApiKeyRecord, Change, Role, Snapshot, Store, StoreError, TopicMetricsRecord, UserRecord};
 use async_trait::async_trait;
 use broker_core::{Ban, BanSubject};
 use engine_runtime::{ObjectClass, StoredObject};
@@ -120,6 +120,9 @@ impl Store for SqliteStore {
             api_keys: self.rows("SELECT * FROM api_keys ORDER BY name", read_api_key).await?,
             objects: self.rows("SELECT * FROM objects ORDER BY created_at_ms, id", read_object).await?,
             bans: self.rows("SELECT * FROM bans ORDER BY kind, who", read_ban).await?,
+            topic_metrics: self
+                .rows("SELECT * FROM topic_metrics ORDER BY filter", read_topic_metrics)
+                .await?,
         })
     }
 
@@ -172,6 +175,14 @@ async fn apply_one(transaction: &mut Transaction<'_, Sqlite>, change: &Change) -
         Change::DeleteBan(subject) => sqlx::query("DELETE FROM bans WHERE kind = ? AND who = ?")
             .bind(subject.kind())
             .bind(subject.who()),
+        Change::PutTopicMetrics(record) => {
+            sqlx::query("INSERT OR REPLACE INTO topic_metrics (filter, created_at_ms) VALUES (?, ?)")
+                .bind(&record.filter)
+                .bind(record.created_at_ms)
+        }
+        Change::DeleteTopicMetrics { filter } => {
+            sqlx::query("DELETE FROM topic_metrics WHERE filter = ?").bind(filter)
+        }
     };
     query.execute(&mut **transaction).await?;
     Ok(())
@@ -246,6 +257,10 @@ fn read_ban(row: &SqliteRow) -> Result<Ban, StoreError> {
         at_ms: column(row, "at_ms")?,
         until_ms: column(row, "until_ms")?,
     })
+}
+
+fn read_topic_metrics(row: &SqliteRow) -> Result<TopicMetricsRecord, StoreError> {
+    Ok(TopicMetricsRecord { filter: column(row, "filter")?, created_at_ms: column(row, "created_at_ms")? })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::bans::Bans;
 use crate::changes::Changes;
 use crate::listeners::ListenerControl;
 use crate::store::{Snapshot, Store};
+use crate::topic_metrics::CountedTopics;
 
 /// What the interface is made of.
 pub struct ApiParts {
@@ -81,6 +82,7 @@ struct Inner {
     accounts: Accounts,
     bans: Bans,
     changes: Changes,
+    counted_topics: CountedTopics,
     clock: Arc<dyn Clock>,
     definitions: Vec<(ConnectorDef, EditionVerdict)>,
     listeners: Arc<dyn ListenerControl>,
@@ -90,7 +92,7 @@ struct Inner {
 }
 
 impl Api {
-    /// Puts the parts together and takes over the users, API keys and bans of `snapshot`; bringing its objects back is the
+    /// Puts the parts together and takes over what `snapshot` has, but for its objects: bringing those back is the
     /// engine's.
     pub fn new(parts: ApiParts, snapshot: &Snapshot) -> Self {
         let ApiParts { broker, engine, store, clock, definitions, listeners, settings } = parts;
@@ -99,9 +101,11 @@ impl Api {
         let local_token_digest = settings.local_token.as_deref().map(digest);
         let started_at_ms = clock.now_ms();
         let bans = Bans::new(Arc::clone(&broker), Arc::clone(&store), snapshot);
+        let counted_topics = CountedTopics::new(Arc::clone(&broker), Arc::clone(&store), snapshot);
         Self(Arc::new(Inner {
             broker,
             bans,
+            counted_topics,
             changes: Changes::new(Arc::clone(&engine), store),
             engine,
             accounts,
@@ -122,6 +126,11 @@ impl Api {
     /// The ban list, stored.
     pub fn bans(&self) -> &Bans {
         &self.0.bans
+    }
+
+    /// The topics that are counted, stored.
+    pub(crate) fn counted_topics(&self) -> &CountedTopics {
+        &self.0.counted_topics
     }
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {

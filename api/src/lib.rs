@@ -20,6 +20,7 @@ mod openapi;
 mod router;
 mod serve;
 mod store;
+mod topic_metrics;
 mod web;
 
 pub use access::{Accounts, FirstUser, KeyFileError, LoadKeysError};
@@ -28,5 +29,7 @@ pub use bans::Bans;
 pub use listeners::{ListenerControl, ListenerFault, ListenerView};
 pub use router::router;
 pub use serve::serve;
-pub use store::{ApiKeyRecord, Change, MemoryStore, Role, Snapshot, Store, StoreError, UserRecord};
+pub use store::{
+    ApiKeyRecord, Change, MemoryStore, Role, Snapshot, Store, StoreError, TopicMetricsRecord, UserRecord,
+};
 pub use web::{ApiError, Code, ErrorBody};

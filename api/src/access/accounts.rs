@@ -57,8 +57,7 @@ impl Records {
                     self.names_by_key.remove(&before.api_key);
                 }
             }
-            Change::PutObject(_) | Change::DeleteObject { .. } | Change::PutBan(_) | Change::DeleteBan(_) => {
-            }
+            _ => {} // nothing of theirs
         }
     }
 

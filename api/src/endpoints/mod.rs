@@ -24,6 +24,7 @@ mod schemas;
 mod sources;
 mod status;
 mod subscriptions;
+mod topic_metrics;
 mod topics;
 mod users;
 
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         sources::routes(),
         status::routes(),
         subscriptions::routes(),
+        topic_metrics::routes(),
         topics::routes(),
         users::routes(),
     ];

@@ -47,8 +47,6 @@ const PLANNED: &[&str] = &[
     "/mqtt/delayed",
     "/mqtt/delayed/{*rest}",
     "/mqtt/retainer",
-    "/mqtt/topic_metrics",
-    "/mqtt/topic_metrics/{*rest}",
     "/mqtt/topic_rewrite",
     "/schema_registry",
     "/schema_registry/{*rest}",

@@ -63,6 +63,12 @@ fn apply_one(contents: &mut Snapshot, change: Change) {
         }
         Change::PutBan(ban) => put(&mut contents.bans, ban, |a, b| a.subject == b.subject),
         Change::DeleteBan(subject) => contents.bans.retain(|ban| ban.subject != subject),
+        Change::PutTopicMetrics(record) => {
+            put(&mut contents.topic_metrics, record, |a, b| a.filter == b.filter);
+        }
+        Change::DeleteTopicMetrics { filter } => {
+            contents.topic_metrics.retain(|record| record.filter != filter);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod memory;
 mod record;
 
 pub use memory::MemoryStore;
-pub use record::{ApiKeyRecord, Change, Role, Snapshot, UserRecord};
+pub use record::{ApiKeyRecord, Change, Role, Snapshot, TopicMetricsRecord, UserRecord};
 
 use async_trait::async_trait;
 

@@ -72,6 +72,15 @@ pub struct ApiKeyRecord {
     pub created_at_ms: i64,
 }
 
+/// A topic or filter whose messages are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicMetricsRecord {
+    /// The topic or filter; identifies it.
+    pub filter: String,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
 /// Everything in the store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -83,6 +92,8 @@ pub struct Snapshot {
     pub objects: Vec<StoredObject>,
     /// The ban list, with entries whose end has come.
     pub bans: Vec<Ban>,
+    /// Topics that are counted.
+    pub topic_metrics: Vec<TopicMetricsRecord>,
 }
 
 /// One change.
@@ -115,4 +126,11 @@ pub enum Change {
     PutBan(Ban),
     /// Takes an entry out of the ban list; nothing happens when there is none.
     DeleteBan(BanSubject),
+    /// Adds a topic that is counted or replaces it.
+    PutTopicMetrics(TopicMetricsRecord),
+    /// Takes a topic out of those that are counted; nothing happens when there is none.
+    DeleteTopicMetrics {
+        /// The topic or filter.
+        filter: String,
+    },
 }

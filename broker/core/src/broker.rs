@@ -21,6 +21,7 @@ use crate::routes::RouteTable;
 use crate::system::Reports;
 use crate::tap::Tap;
 use crate::timers::Timers;
+use crate::topic_metrics::TopicMeters;
 
 /// The broker: sessions, routes, retained messages and counters of one node.
 pub struct Broker {
@@ -43,6 +44,7 @@ pub struct Broker {
     pub(crate) bans: BanList,
     pub(crate) flapping: Flapping,
     pub(crate) durable: Durable,
+    pub(crate) topic_meters: TopicMeters,
     routes: RouteTable,
     metrics: Metrics,
     next_connection: AtomicU64,
@@ -121,6 +123,7 @@ impl Broker {
             bans: BanList::default(),
             flapping: Flapping::default(),
             durable: Durable::default(),
+            topic_meters: TopicMeters::default(),
             routes: RouteTable::new(config.overlap_per_subscription),
             metrics: Metrics::new(),
             next_connection: AtomicU64::new(first_connection),

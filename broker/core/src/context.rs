@@ -158,9 +158,9 @@ impl Context {
         self.interest.contains(kind)
     }
 
-    /// Says whether a rule selects events of single deliveries.
+    /// Says whether messages take along where they come from: a rule selects events of single deliveries.
     #[inline]
-    pub(crate) fn wants_deliveries(&self) -> bool {
+    pub(crate) fn keeps_trails(&self) -> bool {
         self.interest.bits() & DELIVERIES.bits() != 0
     }
 

@@ -199,6 +199,7 @@ impl Broker {
             }
             context.count(Metric::MessagesDropped, 1);
             context.count(Metric::MessagesDroppedExpired, 1);
+            self.count_topic_dropped(waiting.publish.topic());
             if context.wants(EventKind::MessageDropped) {
                 self.tell_message_dropped(&waiting.publish, &origin, "expired", context);
             }

@@ -41,6 +41,8 @@ mod session;
 mod system;
 mod tap;
 mod timers;
+mod topic_metrics;
+mod trail;
 
 pub use access::{
     Action, AllowAll, AnonymousOnly, Authenticator, Authorizer, Decision, Identity, Judgement, Login,
@@ -66,3 +68,4 @@ pub use reason::CloseReason;
 pub use rewrite::{RewriteAction, TopicRewrite};
 pub use routes::{ShareStrategy, StickyPick};
 pub use system::SystemTopics;
+pub use topic_metrics::{TopicCounter, TopicMetrics, TopicMetricsError};

@@ -393,6 +393,7 @@ impl Broker {
     pub fn run_timers(&self, context: &mut Context) -> usize {
         self.report(context);
         self.release_delayed(context);
+        self.topic_meters.read(context.now_ms());
         let now_ms = context.now_ms();
         let due = self.timers.due(now_ms);
         let count = due.len();

@@ -1,10 +1,9 @@
 //! What becomes of single messages, as rules see it: delivered, acknowledged, dropped.
 //!
-//! Whether a rule wants to know is asked once for each batch of work ([`Context::wants`]); if none does, a message
-//! carries nothing for it. No lock of a session may be held when these are called: a rule may publish.
+//! Whether a rule wants to know is asked once for each batch of work ([`Context::wants`]). No lock of a session may be
+//! held when these are called: a rule may publish.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use broker_codec::{PropertiesRef, Publish};
 use engine_event::{Event, EventKind, Map, Text, Value};
@@ -14,50 +13,13 @@ use crate::context::Context;
 use crate::metrics::Metric;
 use crate::properties;
 use crate::publishing::Origin;
-use crate::retained::Retained;
 use crate::session::{Profile, Queued, Session};
-
-/// Where a message came from. Kept with it while a rule selects events of deliveries.
-#[derive(Debug)]
-pub(crate) struct MessageOrigin {
-    /// The message id; of a retained message it is not kept.
-    id: Option<u128>,
-    client_id: Text,
-    username: Option<Text>,
-    received_at_ms: i64,
-    hops: u8,
-}
 
 /// A message that one client does not get.
 #[derive(Debug)]
 pub(crate) struct DroppedDelivery {
     pub(crate) queued: Queued,
     pub(crate) why: Metric,
-}
-
-impl MessageOrigin {
-    pub(crate) fn new(id: u128, origin: &Origin<'_>, context: &Context) -> Arc<Self> {
-        Arc::new(Self {
-            id: Some(id),
-            client_id: origin.client_id.clone(),
-            username: origin.username.cloned(),
-            received_at_ms: context.now_ms(),
-            hops: origin.hops,
-        })
-    }
-}
-
-impl Retained {
-    /// Returns where a retained message came from, as far as that is kept.
-    pub(crate) fn origin(&self) -> Arc<MessageOrigin> {
-        Arc::new(MessageOrigin {
-            id: None,
-            client_id: self.client_id.clone(),
-            username: None,
-            received_at_ms: self.received_at_ms,
-            hops: 0,
-        })
-    }
 }
 
 impl Broker {
@@ -122,7 +84,7 @@ impl Broker {
         now_ms: i64,
     ) {
         let Some(tap) = self.tap_for(kind) else { return };
-        let from = queued.from.as_deref();
+        let from = queued.trail.as_deref();
         columns.insert("from_clientid", Value::from(from.map(|from| from.client_id.clone())));
         columns.insert("from_username", Value::from(from.and_then(|from| from.username.clone())));
         columns.insert("clientid", Value::from(receiver.map(|(client_id, _)| client_id.clone())));

@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::context::Context;
 use crate::delayed::{self, Delay};
 use crate::durable::{Cause, Keeper, NotKept, SessionKey};
-use crate::message_events::{DroppedDelivery, MessageOrigin};
+use crate::message_events::DroppedDelivery;
 use crate::metrics::Metric;
 use crate::properties::{self, MessageProperties};
 use crate::retained::{Retained, Retention, Stored};
@@ -81,20 +81,20 @@ impl Broker {
     ) -> usize {
         context.count(Metric::MessagesPublish, 1);
         let known: Origin<'_>;
-        let mut from = None;
+        let mut trail = None;
         let mut origin = origin;
-        if context.wants_deliveries() {
-            let id = origin.message_id.unwrap_or_else(|| self.next_message_id(context.now_ms()));
-            known = Origin { message_id: Some(id), ..*origin };
+        if let Some((with_id, laid)) = self.trail_of(routes, origin, context) {
+            known = with_id;
             origin = &known;
-            from = Some(MessageOrigin::new(id, origin, context));
+            laid.note_published(publish.qos());
+            trail = Some(laid);
         }
         if origin.runs_rules && !routes.rules.is_empty() {
             self.tell_published(&publish, routes, origin, completion, context);
         }
         let retain = publish.retain();
         let mut queued = self.queued_of(publish, origin, context);
-        queued.from = from;
+        queued.trail = trail;
         let mut taken = 0;
         for share in &routes.shares {
             let mut copy = queued.clone();
@@ -188,6 +188,9 @@ impl Broker {
         if routes.shares.is_empty() && routes.rules.is_empty() {
             context.count(Metric::MessagesDropped, 1);
             context.count(Metric::MessagesDroppedNoSubscribers, 1);
+            if let Some(watch) = &routes.watch {
+                watch.count_dropped();
+            }
             if context.wants(EventKind::MessageDropped) {
                 self.tell_message_dropped(&queued.publish, origin, "no_subscribers", context);
             }

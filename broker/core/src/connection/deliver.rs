@@ -249,8 +249,8 @@ impl Open {
                     out.push_shared(publish.payload());
                 }
                 sent.packets += 1;
-                if !dup && context.wants(EventKind::MessageDelivered) {
-                    sent.delivered.push(queued.clone());
+                if !dup && (context.wants(EventKind::MessageDelivered) | queued.trail.is_some()) {
+                    sent.note_delivered(queued, context);
                 }
                 sent.by_qos[queued.qos as usize] += 1;
             }
@@ -269,6 +269,17 @@ impl Sent {
             self.refused.push(queued);
         } else {
             self.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
+        }
+    }
+
+    /// Notes a message that the client is sent for the first time.
+    #[cold]
+    fn note_delivered(&mut self, queued: &Queued, context: &Context) {
+        if let Some(trail) = &queued.trail {
+            trail.note_sent(queued.qos);
+        }
+        if context.wants(EventKind::MessageDelivered) {
+            self.delivered.push(queued.clone());
         }
     }
 

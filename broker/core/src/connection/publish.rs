@@ -121,6 +121,7 @@ impl Connection {
                     self.broker.publish_kept(publish, &routes, &origin, Cause::None, None, || (), context);
                 if kept.is_err() {
                     context.count(Metric::MessagesDropped, 1); // nobody can be told
+                    self.broker.count_topic_dropped(&routes.topic);
                 }
                 return Ok(());
             }
@@ -136,6 +137,7 @@ impl Connection {
             return self.take_in_kept(publish, &routes, &origin, packet_id, holds_ms, context, out);
         }
         if publish.retain() && self.broker.retain(&publish, &origin, context) == Stored::Full {
+            self.broker.count_topic_dropped(&routes.topic);
             return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
         }
         if let Some(holds_ms) = holds_ms {
@@ -191,6 +193,7 @@ impl Connection {
                     open.give_up_ack();
                 }
                 self.forget_received(packet_id, context);
+                self.broker.count_topic_dropped(&routes.topic);
                 return Err(match refused {
                     NotKept::RetainedFull => Rejection::Message(ReasonCode::QUOTA_EXCEEDED),
                     NotKept::Journal => Rejection::NotStored,
@@ -314,7 +317,10 @@ impl Open {
             }
             self.last_routes = Some(routes);
         }
-        self.authorize(broker, &publish, publish.topic(), context)?;
+        if let Err(denied) = self.authorize(broker, &publish, publish.topic(), context) {
+            broker.count_topic_dropped(publish.topic());
+            return Err(denied);
+        }
         Ok(publish)
     }
 

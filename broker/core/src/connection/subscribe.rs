@@ -374,7 +374,7 @@ impl Open {
                 crate::routes::granted(retained.publish.qos(), &granted.options, broker.config().upgrade_qos);
             let mut queued = Queued {
                 extras: extras.clone(),
-                from: context.wants_deliveries().then(|| retained.origin()),
+                trail: broker.trail_of_retained(&retained, context),
                 expires_at_ms: retained.expires_at_ms,
                 retain: true,
                 ..Queued::new(retained.publish.clone(), qos)

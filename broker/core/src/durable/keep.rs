@@ -15,7 +15,6 @@ use super::journal::{
 };
 use crate::broker::Broker;
 use crate::context::Context;
-use crate::message_events::MessageOrigin;
 use crate::metrics::Metric;
 use crate::mountpoint::Mountpoint;
 use crate::publishing::Origin;
@@ -303,11 +302,10 @@ impl Broker {
         let known: Origin<'_>;
         let mut origin = origin;
         let mut queued = self.queued_of(publish.clone(), origin, context);
-        if context.wants_deliveries() {
-            let id = origin.message_id.unwrap_or_else(|| self.next_message_id(context.now_ms()));
-            known = Origin { message_id: Some(id), ..*origin };
+        if let Some((with_id, trail)) = self.trail_of(routes, origin, context) {
+            known = with_id;
             origin = &known;
-            queued.from = Some(MessageOrigin::new(id, origin, context));
+            queued.trail = Some(trail);
         }
         let retain = publish.retain();
         let publishing = self.durable.publishing();
@@ -316,6 +314,9 @@ impl Broker {
         let position = self.write_down(number, &queued, origin, cause, &plan.targets, context)?;
         noted();
         context.count(Metric::MessagesPublish, 1);
+        if let Some(trail) = &queued.trail {
+            trail.note_published(publish.qos());
+        }
         let mut kept = Kept { taken: 0, position };
         for (target, copy) in routes.targets.iter().zip(&plan.copies) {
             let mut queued = queued.clone();

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::share::{Left, ShareGroup, ShareRules};
 use super::trie::Trie;
+use super::watch::{Watch, WatchTree, Watchers};
 use crate::broker::Gauge;
 use crate::delayed;
 use crate::session::Session;
@@ -24,6 +25,7 @@ pub(crate) struct RouteTable {
     /// Grows with every change: what was resolved before is out of date.
     epoch: AtomicU64,
     rules: Mutex<HashMap<RuleSlot, Vec<String>>>,
+    watches: WatchTree,
     shared_subscriptions: Gauge,
     per_subscription: bool,
 }
@@ -65,6 +67,8 @@ pub(crate) struct Routes {
     pub(crate) holds_acks_ms: Option<u32>,
     /// Whether a session or group gets it whose messages are written down.
     pub(crate) durable: bool,
+    /// Who looks at the messages without getting them.
+    pub(crate) watch: Option<Arc<Watch>>,
 }
 
 /// What it means to publish to a topic.
@@ -140,6 +144,7 @@ impl RouteTable {
             trie: RwLock::new(Trie::new()),
             epoch: AtomicU64::new(1),
             rules: Mutex::default(),
+            watches: WatchTree::new(),
             shared_subscriptions: Gauge::default(),
             per_subscription,
         }
@@ -319,7 +324,20 @@ impl RouteTable {
             rules: rules.into(),
             holds_acks_ms,
             durable,
+            watch: self.watches.of(topic),
         })
+    }
+
+    /// Changes who looks at the topics of a filter.
+    pub(crate) fn watch(&self, filter: &str, change: impl FnOnce(&mut Watchers)) {
+        self.watches.change(filter, change);
+        let _trie = self.trie.write();
+        self.changed();
+    }
+
+    /// Returns who looks at a topic, without its routes.
+    pub(crate) fn watch_of(&self, topic: &str) -> Option<Arc<Watch>> {
+        self.watches.of(topic)
     }
 
     /// Says whether somebody wants messages of topics with that first level. Filters that begin with a wildcard do not

@@ -13,9 +13,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::context::{ConnectionKey, Context};
 use crate::durable::Keeper;
-use crate::message_events::MessageOrigin;
 use crate::metrics::Metric;
 use crate::routes::Extras;
+use crate::trail::Trail;
 pub(crate) use inflight::{Resend, Stage};
 pub(crate) use state::{Live, PendingWill, Profile, Received, Remains, State, SubscriptionRecord};
 
@@ -39,8 +39,8 @@ pub(crate) struct Session {
 pub(crate) struct Queued {
     pub(crate) publish: Publish,
     pub(crate) extras: Option<Arc<Extras>>,
-    /// Where it came from, when a rule may ask.
-    pub(crate) from: Option<Arc<MessageOrigin>>,
+    /// What somebody who wants to hear of it may ask.
+    pub(crate) trail: Option<Arc<Trail>>,
     /// When it is no longer worth sending; `i64::MAX` is never.
     pub(crate) expires_at_ms: i64,
     /// Number of the publisher's client id where a shared group asks for it; 0 for none.
@@ -61,7 +61,7 @@ impl Queued {
         Self {
             publish,
             extras: None,
-            from: None,
+            trail: None,
             expires_at_ms: NEVER_MS,
             publisher: 0,
             delivery: 0,

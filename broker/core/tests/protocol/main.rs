@@ -18,4 +18,5 @@ mod share;
 mod subscriptions;
 mod support;
 mod system;
+mod topic_metrics;
 mod will;
