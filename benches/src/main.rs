@@ -28,6 +28,7 @@ WHAT IS SENT
   --qos 0|1|2        QoS of PUBLISH (0)          --sub-qos Q       QoS of SUBSCRIBE (= --qos)
   --payload N|json   payload bytes, 16 at least, or a JSON reading of about 270 bytes (256)
   --topics K         topics for each publisher (1; 1000 for subs)
+  --durable          subscribers' sessions stay when their connections end
   --v5               MQTT 5.0 (else 3.1.1)       --prefix T        topic prefix (t)
   --pub-topic T      one topic for all publishers (else PREFIX/i/k)
   --sub-filter F     what subscribers ask for (a rule's output topic, for instance)
@@ -88,7 +89,7 @@ fn main() {
     while let Some(k) = it.next() {
         let k = k.strip_prefix("--").unwrap_or_else(|| die(&format!("what is {k}?"))).to_string();
         let v = match k.as_str() {
-            "v5" | "conn-sub" => "1".to_string(),
+            "v5" | "conn-sub" | "durable" => "1".to_string(),
             _ if KEYS.contains(&format!(" {k} ")) => {
                 it.next().unwrap_or_else(|| die(&format!("--{k} needs a value")))
             }
@@ -184,6 +185,7 @@ fn main() {
         addr,
         port: a.get("port", 1883),
         v5: a.0.contains_key("v5"),
+        durable: a.0.contains_key("durable"),
         qos,
         sub_qos: a.get("sub-qos", qos).min(2),
         kind,

@@ -17,8 +17,10 @@ fn put_str(out: &mut Vec<u8>, s: &str) {
     out.extend_from_slice(s.as_bytes());
 }
 
+/// A CONNECT; `keeps` asks for a session that stays when the connection ends.
 pub fn connect(
     v5: bool,
+    keeps: bool,
     id: &str,
     keepalive: u16,
     recv_max: u16,
@@ -28,7 +30,7 @@ pub fn connect(
     let mut b = Vec::with_capacity(64);
     put_str(&mut b, "MQTT");
     b.push(if v5 { 5 } else { 4 });
-    let mut flags = 0x02;
+    let mut flags = if keeps { 0 } else { 0x02 };
     if user.is_some() {
         flags |= 0x80;
     }
@@ -38,9 +40,13 @@ pub fn connect(
     b.push(flags);
     b.extend_from_slice(&keepalive.to_be_bytes());
     if v5 {
-        b.push(3);
+        b.push(if keeps { 8 } else { 3 });
         b.push(0x21);
         b.extend_from_slice(&recv_max.to_be_bytes());
+        if keeps {
+            b.push(0x11);
+            b.extend_from_slice(&3600_u32.to_be_bytes());
+        }
     }
     put_str(&mut b, id);
     if let Some(u) = user {

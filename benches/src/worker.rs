@@ -19,6 +19,7 @@ pub struct Cfg {
     pub addr: Ipv4Addr,
     pub port: u16,
     pub v5: bool,
+    pub durable: bool,
     pub qos: u8,
     pub sub_qos: u8,
     pub kind: Kind,
@@ -534,6 +535,7 @@ impl Worker {
             );
             let p = mqtt::connect(
                 self.cfg.v5,
+                self.cfg.durable && c.spec.role == Role::Sub,
                 &id,
                 self.cfg.keepalive,
                 self.cfg.inflight.min(65535) as u16,

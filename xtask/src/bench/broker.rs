@@ -14,7 +14,7 @@ use clap::Parser;
 use serde_json::{Value as Json, json};
 use tests_services::target_folder;
 
-use super::peers::{PEERS, Peer, pause};
+use super::peers::{Keeping, PEERS, Peer, pause};
 use super::report::{self, Runs};
 
 /// Load on the whole server, alternately with other brokers.
@@ -44,31 +44,55 @@ struct Arguments {
 struct Scenario {
     name: &'static str,
     load: &'static [&'static str],
+    keeping: Keeping,
 }
 
-/// What is measured. Payloads have 256 bytes; MQTT 3.1.1.
+impl Scenario {
+    const fn new(name: &'static str, load: &'static [&'static str]) -> Self {
+        Self { name, load, keeping: Keeping::Nothing }
+    }
+
+    /// Sessions are kept on disk; brokers that cannot do this are left out.
+    const fn durable(name: &'static str, load: &'static [&'static str]) -> Self {
+        Self { name, load, keeping: Keeping::Sessions }
+    }
+}
+
+/// What is measured. Payloads have 256 bytes unless the name says otherwise; MQTT 3.1.1.
 const SCENARIOS: &[Scenario] = &[
     // ten publishers to one subscriber, as fast as it goes
-    Scenario { name: "fanin-0", load: &["fanin", "--qos", "0"] },
-    Scenario { name: "fanin-1", load: &["fanin", "--qos", "1"] },
-    Scenario { name: "fanin-2", load: &["fanin", "--qos", "2"] },
+    Scenario::new("fanin-0", &["fanin", "--qos", "0"]),
+    Scenario::new("fanin-1", &["fanin", "--qos", "1"]),
+    Scenario::new("fanin-2", &["fanin", "--qos", "2"]),
+    Scenario::new("fanin-0-16b", &["fanin", "--qos", "0", "--payload", "16"]),
+    Scenario::new("fanin-0-1kib", &["fanin", "--qos", "0", "--payload", "1024"]),
+    Scenario::new("fanin-1-1kib", &["fanin", "--qos", "1", "--payload", "1024"]),
+    Scenario::new("fanin-1-v5", &["fanin", "--qos", "1", "--v5"]),
     // each publisher to a subscriber of its own; a message a write
-    Scenario { name: "pairs-0", load: &["pairs", "--pubs", "200", "--batch", "1", "--qos", "0"] },
-    Scenario { name: "pairs-1", load: &["pairs", "--pubs", "200", "--batch", "1", "--qos", "1"] },
+    Scenario::new("pairs-0", &["pairs", "--pubs", "200", "--batch", "1", "--qos", "0"]),
+    Scenario::new("pairs-1", &["pairs", "--pubs", "200", "--batch", "1", "--qos", "1"]),
+    Scenario::new("pairs-2", &["pairs", "--pubs", "200", "--batch", "1", "--qos", "2"]),
     // one publisher to a hundred subscribers
-    Scenario { name: "fanout-0", load: &["fanout", "--qos", "0"] },
-    Scenario { name: "fanout-1", load: &["fanout", "--qos", "1"] },
+    Scenario::new("fanout-0", &["fanout", "--qos", "0"]),
+    Scenario::new("fanout-1", &["fanout", "--qos", "1"]),
+    Scenario::new("fanout-2", &["fanout", "--qos", "2"]),
     // ten publishers to a group of four
-    Scenario { name: "shared-0", load: &["shared", "--qos", "0"] },
-    Scenario { name: "shared-1", load: &["shared", "--qos", "1"] },
+    Scenario::new("shared-0", &["shared", "--qos", "0"]),
+    Scenario::new("shared-1", &["shared", "--qos", "1"]),
+    Scenario::new("shared-2", &["shared", "--qos", "2"]),
     // a fixed rate, with latencies that count
-    Scenario { name: "fanin-0-20k", load: &["fanin", "--qos", "0", "--rate", "20000"] },
-    Scenario { name: "fanin-1-10k", load: &["fanin", "--qos", "1", "--rate", "10000"] },
-    Scenario { name: "pairs-0-20k", load: &["pairs", "--pubs", "200", "--qos", "0", "--rate", "20000"] },
-    // a hundred thousand filters, of which each message matches one
-    Scenario { name: "filters-100k", load: &["subs"] },
+    Scenario::new("fanin-0-20k", &["fanin", "--qos", "0", "--rate", "20000"]),
+    Scenario::new("fanin-1-10k", &["fanin", "--qos", "1", "--rate", "10000"]),
+    Scenario::new("pairs-0-20k", &["pairs", "--pubs", "200", "--qos", "0", "--rate", "20000"]),
+    Scenario::new("fanout-0-20k", &["fanout", "--qos", "0", "--rate", "200"]),
+    // a thousand and a hundred thousand filters, of which each message matches one
+    Scenario::new("filters-1k", &["subs", "--filters", "1000"]),
+    Scenario::new("filters-100k", &["subs"]),
+    // fifty publishers to a session that outlives a crash: nothing is acknowledged before it is on disk
+    Scenario::durable("durable-1", &["fanin", "--pubs", "50", "--qos", "1", "--durable"]),
+    Scenario::durable("durable-2", &["fanin", "--pubs", "50", "--qos", "2", "--durable"]),
     // connections as fast as they are taken, then held
-    Scenario { name: "connections", load: &["conn", "--conns", "10000", "--src-ips", "2", "--conn-sub"] },
+    Scenario::new("connections", &["conn", "--conns", "10000", "--src-ips", "2", "--conn-sub"]),
 ];
 
 /// Runs what was asked for.
@@ -123,6 +147,8 @@ fn measure(
     load: &Path,
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
+    let brokers: Vec<_> =
+        brokers.iter().filter(|(peer, _)| peer.is_durable || scenario.keeping == Keeping::Nothing).collect();
     let mut all: Vec<Runs> =
         brokers.iter().map(|(peer, _)| Runs { broker: peer.name, lines: Vec::new() }).collect();
     for _ in 0..arguments.runs.max(1) {
@@ -164,7 +190,7 @@ fn one_run(
     load: &Path,
     arguments: &Arguments,
 ) -> anyhow::Result<Json> {
-    let running = peer.start(program)?;
+    let running = peer.start(program, scenario.keeping)?;
     // what a start leaves to be done later is not what is measured
     pause(Duration::from_secs(1));
     let output = Command::new(load)

@@ -18,14 +18,25 @@ pub(crate) struct Peer {
     /// Finds the program, and installs it when that is possible.
     find: fn() -> anyhow::Result<PathBuf>,
     /// The command that serves MQTT on a port with a folder of its own.
-    command: fn(program: &Path, port: u16, folder: &Path) -> anyhow::Result<Command>,
+    command: fn(program: &Path, port: u16, folder: &Path, keeping: Keeping) -> anyhow::Result<Command>,
+    /// It can keep what it has acknowledged over a crash.
+    pub(crate) is_durable: bool,
+}
+
+/// What a broker is to keep on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// Nothing, where that can be chosen; no client asks for it.
+    Nothing,
+    /// What the sessions of clients need, written at every change.
+    Sessions,
 }
 
 /// Those that are known; the first one is ours.
 pub(crate) const PEERS: &[Peer] = &[
-    Peer { name: "sluice", find: find_sluice, command: sluice },
-    Peer { name: "mosquitto", find: find_mosquitto, command: mosquitto },
-    Peer { name: "rumqttd", find: find_rumqttd, command: rumqttd },
+    Peer { name: "sluice", find: find_sluice, command: sluice, is_durable: true },
+    Peer { name: "mosquitto", find: find_mosquitto, command: mosquitto, is_durable: true },
+    Peer { name: "rumqttd", find: find_rumqttd, command: rumqttd, is_durable: false },
 ];
 
 /// A running broker; killed when dropped.
@@ -41,14 +52,14 @@ impl Peer {
     }
 
     /// Starts the broker and waits until it takes connections.
-    pub(crate) fn start(&self, program: &Path) -> anyhow::Result<Running> {
+    pub(crate) fn start(&self, program: &Path, keeping: Keeping) -> anyhow::Result<Running> {
         const LIMIT: Duration = Duration::from_secs(20);
         let port = free_port()?;
         let folder = target_folder().join("bench").join(self.name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let log = fs::File::create(folder.join("log")).context("cannot make a log file")?;
-        let child = (self.command)(program, port, &folder)?
+        let child = (self.command)(program, port, &folder, keeping)?
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the log file")?)
             .stderr(log)
@@ -97,7 +108,8 @@ fn find_sluice() -> anyhow::Result<PathBuf> {
     Ok(target_folder().join("release").join("sluice"))
 }
 
-fn sluice(program: &Path, port: u16, folder: &Path) -> anyhow::Result<Command> {
+// a session is kept when its client asks for it: nothing to be set
+fn sluice(program: &Path, port: u16, folder: &Path, _: Keeping) -> anyhow::Result<Command> {
     let config = folder.join("sluice.toml");
     let text = "[mqtt]\nmax_inflight = 1000\nreceive_maximum = 1000\nmax_mqueue_len = 100000\n";
     fs::write(&config, text).context("cannot write the configuration")?;
@@ -117,10 +129,17 @@ fn find_mosquitto() -> anyhow::Result<PathBuf> {
     find().context("install the package `mosquitto`")
 }
 
-fn mosquitto(program: &Path, port: u16, folder: &Path) -> anyhow::Result<Command> {
-    // with a finite `max_queued_messages` 2.0.11 loses count and drops messages
+fn mosquitto(program: &Path, port: u16, folder: &Path, keeping: Keeping) -> anyhow::Result<Command> {
+    let persistence = match keeping {
+        Keeping::Nothing => "persistence false".to_owned(),
+        Keeping::Sessions => format!(
+            "persistence true\npersistence_location {}/\nautosave_on_changes true\nautosave_interval 1",
+            folder.display()
+        ),
+    };
+    // with a finite `max_queued_messages` 2.0.11 loses count and drops messages; as root it would change its user
     let text = format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_connections -1\n\
+        "listener {port} 127.0.0.1\nallow_anonymous true\n{persistence}\nmax_connections -1\nuser root\n\
          max_inflight_messages 1000\nmax_queued_messages 0\nlog_type error\n"
     );
     let config = folder.join("mosquitto.conf");
@@ -141,7 +160,7 @@ fn find_rumqttd() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-fn rumqttd(program: &Path, port: u16, folder: &Path) -> anyhow::Result<Command> {
+fn rumqttd(program: &Path, port: u16, folder: &Path, _: Keeping) -> anyhow::Result<Command> {
     let text = format!(
         "id = 0\n[router]\nid = 0\nmax_connections = 100010\nmax_outgoing_packet_count = 1000\n\
          max_segment_size = 104857600\nmax_segment_count = 10\n\
