@@ -209,6 +209,12 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         command: TopicMetricsCommand,
     },
+    /// Subscriptions whose messages take long.
+    SlowSubs {
+        /// What to do.
+        #[command(subcommand)]
+        command: SlowSubsCommand,
+    },
     /// Rules.
     Rules {
         /// What to do.
@@ -377,6 +383,26 @@ pub(crate) enum TopicMetricsCommand {
         /// Topic or filter.
         topic: String,
     },
+}
+
+/// What to do with slow subscriptions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SlowSubsCommand {
+    /// List the slowest, the worst first.
+    List,
+    /// Empty the list.
+    Clear,
+    /// Take times from now on.
+    Enable {
+        /// What took less is not listed, such as 500ms; as it was unless given.
+        #[arg(long, value_name = "TIME")]
+        threshold: Option<String>,
+        /// Which time is taken: whole, internal or response; as it was unless given.
+        #[arg(long = "type", value_name = "TYPE")]
+        stats_type: Option<String>,
+    },
+    /// Take no times, and empty the list.
+    Disable,
 }
 
 /// What to do with rules.

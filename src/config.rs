@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use api::SlowSubsSettings;
 use broker_core::CertificateField;
 use connectors_api::{ByteSize, ConfigProblem, Period, parse_config};
 use engine_sql::functions::{JQ_TIME_LIMIT_MS, JQ_TIME_LIMIT_MS_MAX};
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     /// Bans of clients that connect and disconnect over and over.
     pub(crate) flapping_detect: FlappingDetect,
+    /// When a subscription counts as slow. What stands here cannot be changed through the API.
+    pub(crate) slow_subs: Option<SlowSubsSettings>,
     /// The rule engine.
     pub(crate) rule_engine: RuleEngine,
     /// The management API.
@@ -81,6 +84,7 @@ impl Default for Config {
             durable_sessions: DurableSessions::default(),
             access: Access::default(),
             flapping_detect: FlappingDetect::default(),
+            slow_subs: None,
             rule_engine: RuleEngine::default(),
             api: Api::default(),
             log: Log::default(),
@@ -560,6 +564,9 @@ impl Config {
             &self.log.level,
         );
         problems.extend(messaging::problems(self));
+        let slow = self.slow_subs.as_ref().and_then(SlowSubsSettings::problem);
+        problems
+            .extend(slow.map(|(field, message)| ConfigProblem::new(format!("slow_subs.{field}"), message)));
         let below = |problem: ConfigProblem| {
             ConfigProblem::new(format!("listeners.{}", problem.path), problem.message)
         };

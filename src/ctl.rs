@@ -45,6 +45,7 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
         CtlCommand::Subscriptions { command } => subscriptions(&api, command, json).await,
         CtlCommand::Clients { command } => clients(&api, command, json).await,
         CtlCommand::Banned { command } => banned(&api, command, json).await,
+        CtlCommand::SlowSubs { command } => diagnosis::slow_subs(&api, command, json).await,
         CtlCommand::TopicMetrics { command } => diagnosis::topic_metrics(&api, command, json).await,
         CtlCommand::Rules { command: RulesCommand::Object(command) } => {
             objects(&api, &RULES, command, json).await

@@ -218,6 +218,7 @@ impl Parts<'_> {
             token_lifetime_ms: i64::try_from(self.config.api.token_expired_time.duration().as_millis())
                 .unwrap_or(i64::MAX),
             ignore_sys_message: rule_engine.ignore_sys_message,
+            slow_subs_in_file: self.config.slow_subs.is_some(),
             jq_time_limit_ms: millis(rule_engine.jq_function_default_timeout),
             ..ApiSettings::default()
         };
@@ -394,6 +395,7 @@ fn broker_config(config: &Config) -> BrokerConfig {
         max_subscriptions: mqtt.max_subscriptions as usize,
         max_retained_messages: mqtt.max_retained_messages as usize,
         flapping: protection::flapping(&config.flapping_detect),
+        slow_subs: config.slow_subs.unwrap_or_default().config(),
         ..BrokerConfig::default()
     };
     messaging::complete(&mut broker, config);

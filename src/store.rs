@@ -120,6 +120,7 @@ impl Store for SqliteStore {
             api_keys: self.rows("SELECT * FROM api_keys ORDER BY name", read_api_key).await?,
             objects: self.rows("SELECT * FROM objects ORDER BY created_at_ms, id", read_object).await?,
             bans: self.rows("SELECT * FROM bans ORDER BY kind, who", read_ban).await?,
+            settings: self.rows("SELECT * FROM settings ORDER BY name", read_setting).await?,
             topic_metrics: self
                 .rows("SELECT * FROM topic_metrics ORDER BY filter", read_topic_metrics)
                 .await?,
@@ -182,6 +183,11 @@ async fn apply_one(transaction: &mut Transaction<'_, Sqlite>, change: &Change) -
         }
         Change::DeleteTopicMetrics { filter } => {
             sqlx::query("DELETE FROM topic_metrics WHERE filter = ?").bind(filter)
+        }
+        Change::PutSetting { name, value } => {
+            sqlx::query("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)")
+                .bind(name)
+                .bind(value.to_string())
         }
     };
     query.execute(&mut **transaction).await?;
@@ -257,6 +263,14 @@ fn read_ban(row: &SqliteRow) -> Result<Ban, StoreError> {
         at_ms: column(row, "at_ms")?,
         until_ms: column(row, "until_ms")?,
     })
+}
+
+fn read_setting(row: &SqliteRow) -> Result<(String, Json), StoreError> {
+    let (name, value): (String, String) = (column(row, "name")?, column(row, "value")?);
+    let value = serde_json::from_str(&value).map_err(|error| {
+        StoreError::new(format!("the settings `{name}` in `{FILE_NAME}` are not JSON: {error}"))
+    })?;
+    Ok((name, value))
 }
 
 fn read_topic_metrics(row: &SqliteRow) -> Result<TopicMetricsRecord, StoreError> {

@@ -12,6 +12,7 @@ use crate::access::Accounts;
 use crate::bans::Bans;
 use crate::changes::Changes;
 use crate::listeners::ListenerControl;
+use crate::slow_subs::SlowSubs;
 use crate::store::{Snapshot, Store};
 use crate::topic_metrics::CountedTopics;
 
@@ -54,6 +55,8 @@ pub struct ApiSettings {
     pub ignore_sys_message: bool,
     /// Time limit of a `jq` call, in milliseconds: as the engine was told.
     pub jq_time_limit_ms: u64,
+    /// When a subscription counts as slow stands in the configuration file: it cannot be changed here.
+    pub slow_subs_in_file: bool,
 }
 
 impl Default for ApiSettings {
@@ -68,6 +71,7 @@ impl Default for ApiSettings {
             cors: true,
             ignore_sys_message: true,
             jq_time_limit_ms: 100,
+            slow_subs_in_file: false,
         }
     }
 }
@@ -83,6 +87,7 @@ struct Inner {
     bans: Bans,
     changes: Changes,
     counted_topics: CountedTopics,
+    slow_subs: SlowSubs,
     clock: Arc<dyn Clock>,
     definitions: Vec<(ConnectorDef, EditionVerdict)>,
     listeners: Arc<dyn ListenerControl>,
@@ -102,10 +107,13 @@ impl Api {
         let started_at_ms = clock.now_ms();
         let bans = Bans::new(Arc::clone(&broker), Arc::clone(&store), snapshot);
         let counted_topics = CountedTopics::new(Arc::clone(&broker), Arc::clone(&store), snapshot);
+        let is_fixed = settings.slow_subs_in_file;
+        let slow_subs = SlowSubs::new(Arc::clone(&broker), Arc::clone(&store), is_fixed, snapshot);
         Self(Arc::new(Inner {
             broker,
             bans,
             counted_topics,
+            slow_subs,
             changes: Changes::new(Arc::clone(&engine), store),
             engine,
             accounts,
@@ -131,6 +139,11 @@ impl Api {
     /// The topics that are counted, stored.
     pub(crate) fn counted_topics(&self) -> &CountedTopics {
         &self.0.counted_topics
+    }
+
+    /// When a subscription counts as slow, stored.
+    pub(crate) fn slow_subs(&self) -> &SlowSubs {
+        &self.0.slow_subs
     }
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {

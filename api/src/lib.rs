@@ -19,6 +19,7 @@ mod machine;
 mod openapi;
 mod router;
 mod serve;
+mod slow_subs;
 mod store;
 mod topic_metrics;
 mod web;
@@ -29,6 +30,7 @@ pub use bans::Bans;
 pub use listeners::{ListenerControl, ListenerFault, ListenerView};
 pub use router::router;
 pub use serve::serve;
+pub use slow_subs::{SlowSubsSettings, SlowSubsStats};
 pub use store::{
     ApiKeyRecord, Change, MemoryStore, Role, Snapshot, Store, StoreError, TopicMetricsRecord, UserRecord,
 };

@@ -1,10 +1,11 @@
-//! `sluice ctl topic-metrics`.
+//! `sluice ctl topic-metrics` and `slow-subs`.
 
+use anyhow::Context as _;
 use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::{Api, not_found, part, print_json, print_lines, text};
-use crate::cli::TopicMetricsCommand;
+use crate::cli::{SlowSubsCommand, TopicMetricsCommand};
 use crate::output::say;
 
 const TOPIC_METRICS: &str = "/mqtt/topic_metrics";
@@ -67,4 +68,45 @@ fn show_topic(counted: &Json) -> anyhow::Result<()> {
         say!("  {name:<24}: {value}");
     }
     Ok(())
+}
+
+const SLOW: &str = "/slow_subscriptions";
+
+pub(super) async fn slow_subs(api: &Api, command: SlowSubsCommand, json: bool) -> anyhow::Result<()> {
+    let (enable, threshold, stats_type) = match command {
+        SlowSubsCommand::List => {
+            return print_lines(api.list(SLOW).await?, json, "No slow subscriptions.", slow_line);
+        }
+        SlowSubsCommand::Clear => {
+            api.send(Method::DELETE, SLOW, None).await?;
+            say!("ok");
+            return Ok(());
+        }
+        SlowSubsCommand::Enable { threshold, stats_type } => (true, threshold, stats_type),
+        SlowSubsCommand::Disable => (false, None, None),
+    };
+    let path = format!("{SLOW}/settings");
+    let mut settings = api.get(&path).await?.context("the server sent no settings")?;
+    settings["enable"] = enable.into();
+    for (key, value) in [("threshold", threshold), ("stats_type", stats_type)] {
+        if let Some(value) = value {
+            settings[key] = value.into();
+        }
+    }
+    let settings = api.send(Method::PUT, &path, Some(&settings)).await?.unwrap_or_default();
+    if json {
+        return print_json(&settings);
+    }
+    say!("ok");
+    Ok(())
+}
+
+fn slow_line(slow: &Json) -> String {
+    format!(
+        "{} -> topic:{} timespan:{} last_update_time:{}",
+        text(slow, "clientid"),
+        text(slow, "topic"),
+        text(slow, "timespan"),
+        text(slow, "last_update_time")
+    )
 }

@@ -21,6 +21,7 @@ mod retained;
 mod rule_test;
 mod rules;
 mod schemas;
+mod slow_subscriptions;
 mod sources;
 mod status;
 mod subscriptions;
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         rule_test::routes(),
         rules::routes(),
         schemas::routes(),
+        slow_subscriptions::routes(),
         sources::routes(),
         status::routes(),
         subscriptions::routes(),

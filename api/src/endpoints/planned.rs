@@ -56,8 +56,6 @@ const PLANNED: &[&str] = &[
     "/schema_validations",
     "/schema_validations/{*rest}",
     "/sessions_count",
-    "/slow_subscriptions",
-    "/slow_subscriptions/settings",
     "/sso",
     "/sso/{*rest}",
     "/trace",

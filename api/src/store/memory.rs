@@ -69,6 +69,7 @@ fn apply_one(contents: &mut Snapshot, change: Change) {
         Change::DeleteTopicMetrics { filter } => {
             contents.topic_metrics.retain(|record| record.filter != filter);
         }
+        Change::PutSetting { name, value } => put(&mut contents.settings, (name, value), |a, b| a.0 == b.0),
     }
 }
 

@@ -3,6 +3,7 @@
 use broker_core::{Ban, BanSubject};
 use engine_runtime::{ObjectClass, StoredObject};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use utoipa::ToSchema;
 
 /// What somebody may do.
@@ -94,6 +95,8 @@ pub struct Snapshot {
     pub bans: Vec<Ban>,
     /// Topics that are counted.
     pub topic_metrics: Vec<TopicMetricsRecord>,
+    /// Settings that were changed through the interface, by name.
+    pub settings: Vec<(String, Json)>,
 }
 
 /// One change.
@@ -132,5 +135,12 @@ pub enum Change {
     DeleteTopicMetrics {
         /// The topic or filter.
         filter: String,
+    },
+    /// Keeps settings, in place of those of that name.
+    PutSetting {
+        /// What they are for.
+        name: String,
+        /// The settings.
+        value: Json,
     },
 }

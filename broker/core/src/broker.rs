@@ -18,6 +18,7 @@ use crate::registry::Registry;
 use crate::retained::RetainedStore;
 use crate::rewrite::Rewriter;
 use crate::routes::RouteTable;
+use crate::slow_subs::SlowSubs;
 use crate::system::Reports;
 use crate::tap::Tap;
 use crate::timers::Timers;
@@ -45,6 +46,7 @@ pub struct Broker {
     pub(crate) flapping: Flapping,
     pub(crate) durable: Durable,
     pub(crate) topic_meters: TopicMeters,
+    pub(crate) slow_subs: Arc<SlowSubs>,
     routes: RouteTable,
     metrics: Metrics,
     next_connection: AtomicU64,
@@ -124,6 +126,7 @@ impl Broker {
             flapping: Flapping::default(),
             durable: Durable::default(),
             topic_meters: TopicMeters::default(),
+            slow_subs: Arc::new(SlowSubs::new(config.slow_subs)),
             routes: RouteTable::new(config.overlap_per_subscription),
             metrics: Metrics::new(),
             next_connection: AtomicU64::new(first_connection),
@@ -145,14 +148,17 @@ impl Broker {
 
     /// Makes the context of a worker thread, which counts in a shard of its own.
     pub fn worker_context(&self) -> Context {
-        let counters = Counting::Alone(self.metrics.shard());
-        Context::new(counters, self.clock.now_ms(), QueueLimits::of(&self.config), Arc::clone(&self.tap))
+        self.context(Counting::Alone(self.metrics.shard()))
     }
 
     /// Makes a context for one call on any thread; [`Broker::flush`] must follow.
     pub(crate) fn call_context(&self) -> Context {
-        let counters = Counting::Shared(Arc::clone(self.metrics.shared()));
-        Context::new(counters, self.clock.now_ms(), QueueLimits::of(&self.config), Arc::clone(&self.tap))
+        self.context(Counting::Shared(Arc::clone(self.metrics.shared())))
+    }
+
+    fn context(&self, counting: Counting) -> Context {
+        let listeners = (Arc::clone(&self.tap), Arc::clone(&self.slow_subs));
+        Context::new(counting, self.clock.now_ms(), QueueLimits::of(&self.config), listeners)
     }
 
     /// Has the connections flushed that a call has given something to send.

@@ -8,6 +8,7 @@ use crate::certificate::CertificateField;
 use crate::flapping::FlappingConfig;
 use crate::rewrite::TopicRewrite;
 use crate::routes::{ShareStrategy, StickyPick};
+use crate::slow_subs::SlowSubsConfig;
 use crate::system::SystemTopics;
 
 /// Limits and capabilities of the broker (`mqtt.*`).
@@ -107,6 +108,8 @@ pub struct BrokerConfig {
     pub exclusive_subscription: bool,
     /// When clients that come and go are banned. Default never.
     pub flapping: Option<FlappingConfig>,
+    /// When a subscription counts as slow, at the start. Default never.
+    pub slow_subs: SlowSubsConfig,
 }
 
 impl Default for BrokerConfig {
@@ -158,6 +161,7 @@ impl Default for BrokerConfig {
             auto_subscribe_bypass_acl: false,
             exclusive_subscription: false,
             flapping: None,
+            slow_subs: SlowSubsConfig::default(),
         }
     }
 }

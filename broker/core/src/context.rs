@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use engine_event::{EventKind, Interest, Settled};
+use engine_event::{EventKind, Interest, Settled, Text};
 use foldhash::fast::RandomState;
 
 use crate::config::{BrokerConfig, QueueOverflow};
@@ -16,6 +16,7 @@ use crate::metrics::{Counters, Metric};
 use crate::reason::CloseReason;
 use crate::routes::{RouteTable, Routes};
 use crate::session::Queued;
+use crate::slow_subs::{SlowStats, SlowSubs};
 use crate::tap::Tap;
 
 /// Where a connection lives.
@@ -61,6 +62,11 @@ pub struct Context {
     tap: Arc<Tap>,
     /// The kinds of event that a rule selects, as of the beginning of this batch of work.
     interest: Interest,
+    slow_subs: Arc<SlowSubs>,
+    /// Which time is taken of deliveries, as of the beginning of this batch of work.
+    slow_stats: Option<SlowStats>,
+    /// Whether messages take along where they come from.
+    keeps_trails: bool,
     /// Messages that sessions had no room for, to be told of once they are unlocked.
     drops: Vec<DroppedDelivery>,
     /// Something was written down that somebody waits for.
@@ -118,14 +124,22 @@ const ON_ITS_WAY_LEN: usize = 16 * 1024;
 const ROUTES_MAX: usize = 16 * 1024;
 
 impl Context {
-    pub(crate) fn new(counting: Counting, now_ms: i64, limits: QueueLimits, tap: Arc<Tap>) -> Self {
+    pub(crate) fn new(
+        counting: Counting,
+        now_ms: i64,
+        limits: QueueLimits,
+        (tap, slow_subs): (Arc<Tap>, Arc<SlowSubs>),
+    ) -> Self {
         let (counters, counts_alone) = match counting {
             Counting::Alone(counters) => (counters, true),
             Counting::Shared(counters) => (counters, false),
         };
-        Self {
-            interest: tap.interest(),
+        let mut context = Self {
+            interest: Interest::default(),
             tap,
+            slow_subs,
+            slow_stats: None,
+            keeps_trails: false,
             drops: Vec::new(),
             counters,
             counts_alone,
@@ -137,7 +151,9 @@ impl Context {
             routes_epoch: 0,
             wrote: Cell::new(false),
             done: RefCell::default(),
-        }
+        };
+        context.set_now_ms(now_ms);
+        context
     }
 
     /// Returns the time of this batch of work, Unix milliseconds.
@@ -150,6 +166,8 @@ impl Context {
     pub fn set_now_ms(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
         self.interest = self.tap.interest();
+        self.slow_stats = self.slow_subs.stats();
+        self.keeps_trails = self.interest.bits() & DELIVERIES.bits() != 0 || self.slow_stats.is_some();
     }
 
     /// Says whether a rule selects events of that kind.
@@ -158,10 +176,25 @@ impl Context {
         self.interest.contains(kind)
     }
 
-    /// Says whether messages take along where they come from: a rule selects events of single deliveries.
+    /// Says whether messages take along where they come from: a rule selects events of single deliveries, or the time
+    /// of deliveries is taken.
     #[inline]
     pub(crate) fn keeps_trails(&self) -> bool {
-        self.interest.bits() & DELIVERIES.bits() != 0
+        self.keeps_trails
+    }
+
+    /// Takes note of a message with a trail that goes to a subscriber for the first time.
+    pub(crate) fn note_sent(&self, client_id: &Text, queued: &Queued) {
+        if let Some(stats) = self.slow_stats {
+            self.slow_subs.note_sent(stats, client_id, queued, self.now_ms);
+        }
+    }
+
+    /// Takes note of a message with a trail that a subscriber has acknowledged.
+    pub(crate) fn note_acked(&self, client_id: &Text, queued: &Queued, sent_at_ms: i64) {
+        if let Some(stats) = self.slow_stats {
+            self.slow_subs.note_acked(stats, client_id, queued, sent_at_ms, self.now_ms);
+        }
     }
 
     /// Notes a message that a session does not take, if somebody wants to hear of it.

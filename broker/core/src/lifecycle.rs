@@ -394,6 +394,7 @@ impl Broker {
         self.report(context);
         self.release_delayed(context);
         self.topic_meters.read(context.now_ms());
+        self.slow_subs.expire(context.now_ms());
         let now_ms = context.now_ms();
         let due = self.timers.due(now_ms);
         let count = due.len();

@@ -12,7 +12,7 @@ use crate::lifecycle::WillFate;
 use crate::metrics::Metric;
 use crate::outgoing::Outgoing;
 use crate::reason::CloseReason;
-use crate::session::{Stage, State, Traffic};
+use crate::session::{Queued, Stage, State, Traffic};
 
 /// Packets that are held back before nothing more is read.
 const HELD_MAX: usize = 4096;
@@ -412,6 +412,7 @@ impl Connection {
         let Phase::Open(open) = &self.phase else { return };
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
         let mut received = Stage::Free;
+        let sent_at_ms = state.inflight.sent_at_ms(ack.packet_id);
         let mut position = 0;
         let known = match state.inflight.stage(ack.packet_id) {
             Stage::Publish(queued) if queued.qos == QoS::ExactlyOnce => {
@@ -426,7 +427,7 @@ impl Connection {
             Stage::Publish(_) | Stage::Free => false,
         };
         drop(state);
-        self.tell_acked(&received, ack, context);
+        self.tell_acked(&received, sent_at_ms, ack, context);
         let code = if known {
             ReasonCode::SUCCESS
         } else {
@@ -487,6 +488,7 @@ impl Connection {
         let Some(mut state) = open.session.state_for(self.outlet) else { return };
         if state.inflight.awaits(ack.packet_id, qos) {
             let finished = state.inflight.remove(ack.packet_id);
+            let sent_at_ms = state.inflight.sent_at_ms(ack.packet_id);
             match &finished {
                 _ if qos == QoS::ExactlyOnce => self.complete(&state, ack.packet_id, context),
                 Stage::Publish(queued) => state.note_done(queued.delivery, context),
@@ -495,20 +497,30 @@ impl Connection {
             context.count(Metric::MessagesAcked, 1);
             state.schedule_waiting(context);
             drop(state);
-            self.tell_acked(&finished, ack, context);
+            self.tell_acked(&finished, sent_at_ms, ack, context);
         } else {
             context.count(missed, 1);
         }
     }
 
-    /// Tells rules of a message that the client has taken; one that it refused is not acknowledged.
+    /// Tells those who want to hear of it of a message that the client has taken or refused.
     #[inline]
-    fn tell_acked(&self, acknowledged: &Stage, ack: &Ack, context: &Context) {
+    fn tell_acked(&self, acknowledged: &Stage, sent_at_ms: i64, ack: &Ack, context: &Context) {
         if let Stage::Publish(queued) = acknowledged
-            && context.wants(EventKind::MessageAcked)
-            && !ack.reason.is_error()
-            && let Phase::Open(open) = &self.phase
+            && (context.wants(EventKind::MessageAcked) | queued.trail.is_some())
         {
+            self.tell_acked_now(queued, sent_at_ms, ack, context);
+        }
+    }
+
+    #[cold]
+    fn tell_acked_now(&self, queued: &Queued, sent_at_ms: i64, ack: &Ack, context: &Context) {
+        let Phase::Open(open) = &self.phase else { return };
+        if queued.trail.is_some() {
+            context.note_acked(open.session.client_id(), queued, sent_at_ms);
+        }
+        // one that the client refused is not acknowledged
+        if context.wants(EventKind::MessageAcked) && !ack.reason.is_error() {
             let (session, properties) = (&open.session, ack.properties.as_ref());
             self.broker.tell_acked(session, &open.profile, queued, properties, context.now_ms());
         }

@@ -3,7 +3,7 @@
 use std::sync::Weak;
 
 use broker_codec::{Ack, Packet, PacketId, QoS, ReasonCode};
-use engine_event::EventKind;
+use engine_event::{EventKind, Text};
 use tracing::debug;
 
 use super::aliases::SentAliases;
@@ -116,7 +116,7 @@ impl Open {
             if out.len() >= room {
                 return true;
             }
-            match state.inflight.resend(window, committed) {
+            match state.inflight.resend(window, committed, context.now_ms()) {
                 Some(Resend::Publish(packet_id, queued, before)) => {
                     // this connection may take less than the one before
                     let fits = !self.profile.is_too_large(queued, context.now_ms());
@@ -180,7 +180,7 @@ impl Open {
             if !self.write(&queued, packet_id, queued.again, sent, context, out) {
                 sent.drop(queued, state, Metric::DeliveryDroppedTooLarge, context);
             } else if packet_id.is_some() {
-                state.inflight.push(queued);
+                state.inflight.push(queued, context.now_ms());
             }
         }
     }
@@ -250,7 +250,7 @@ impl Open {
                 }
                 sent.packets += 1;
                 if !dup && (context.wants(EventKind::MessageDelivered) | queued.trail.is_some()) {
-                    sent.note_delivered(queued, context);
+                    sent.note_delivered(self.session.client_id(), queued, context);
                 }
                 sent.by_qos[queued.qos as usize] += 1;
             }
@@ -274,9 +274,10 @@ impl Sent {
 
     /// Notes a message that the client is sent for the first time.
     #[cold]
-    fn note_delivered(&mut self, queued: &Queued, context: &Context) {
+    fn note_delivered(&mut self, client_id: &Text, queued: &Queued, context: &Context) {
         if let Some(trail) = &queued.trail {
             trail.note_sent(queued.qos);
+            context.note_sent(client_id, queued);
         }
         if context.wants(EventKind::MessageDelivered) {
             self.delivered.push(queued.clone());

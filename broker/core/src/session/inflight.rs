@@ -30,6 +30,8 @@ struct Slot {
     before: bool,
     /// It goes out once the journal is committed up to here.
     position: u64,
+    /// When it was first sent, Unix milliseconds; 0 when that is not known.
+    sent_at_ms: i64,
     previous: u16,
     next: u16,
 }
@@ -58,7 +60,15 @@ const NIL: u16 = u16::MAX;
 
 impl Slot {
     const fn free() -> Self {
-        Self { stage: Stage::Free, sent: false, before: false, position: 0, previous: NIL, next: NIL }
+        Self {
+            stage: Stage::Free,
+            sent: false,
+            before: false,
+            position: 0,
+            sent_at_ms: 0,
+            previous: NIL,
+            next: NIL,
+        }
     }
 }
 
@@ -86,14 +96,14 @@ impl Inflight {
     }
 
     /// Adds a message that goes out now, behind all others. There is room: fewer than 65,534 are under way.
-    pub(crate) fn push(&mut self, queued: Queued) -> PacketId {
+    pub(crate) fn push(&mut self, queued: Queued, now_ms: i64) -> PacketId {
         self.sent += 1;
-        self.add(Stage::Publish(queued), true, 0)
+        self.add(Stage::Publish(queued), true, 0, now_ms)
     }
 
     /// Adds a message that goes out, behind all others, once the journal is committed up to `position`. There is room.
     pub(crate) fn stage_unsent(&mut self, queued: Queued, position: u64) -> PacketId {
-        let id = self.add(Stage::Publish(queued), false, position);
+        let id = self.add(Stage::Publish(queued), false, position, 0);
         if self.unsent == NIL {
             self.unsent = id.get() - 1;
         }
@@ -111,7 +121,7 @@ impl Inflight {
         let Some(place) = self.free.iter().position(|free| *free == index) else { return false };
         self.free.remove(place);
         self.free.push_front(index);
-        let unsent = self.add(stage, false, 0).get() - 1;
+        let unsent = self.add(stage, false, 0, 0).get() - 1;
         self.slots[usize::from(unsent)].before = true;
         if self.unsent == NIL {
             self.unsent = unsent;
@@ -119,8 +129,8 @@ impl Inflight {
         true
     }
 
-    fn add(&mut self, stage: Stage, sent: bool, position: u64) -> PacketId {
-        let slot = Slot { stage, sent, before: sent, position, previous: self.last, next: NIL };
+    fn add(&mut self, stage: Stage, sent: bool, position: u64, sent_at_ms: i64) -> PacketId {
+        let slot = Slot { stage, sent, before: sent, position, sent_at_ms, previous: self.last, next: NIL };
         let index = match self.free.pop_front() {
             Some(index) => {
                 self.slots[usize::from(index)] = slot;
@@ -143,6 +153,12 @@ impl Inflight {
     /// Returns the stage of the delivery with that identifier.
     pub(crate) fn stage(&self, id: PacketId) -> &Stage {
         self.slots.get(usize::from(id.get() - 1)).map_or(&Stage::Free, |slot| &slot.stage)
+    }
+
+    /// Returns when the delivery with that identifier, or the one that had it until just now, was first sent; 0 when
+    /// that is not known.
+    pub(crate) fn sent_at_ms(&self, id: PacketId) -> i64 {
+        self.slots.get(usize::from(id.get() - 1)).map_or(0, |slot| slot.sent_at_ms)
     }
 
     /// Ends a delivery and frees its identifier.
@@ -218,7 +234,7 @@ impl Inflight {
 
     /// Takes the next message that is still to be sent, if it fits the window and the journal is `committed` far
     /// enough.
-    pub(crate) fn resend(&mut self, window: u16, committed: u64) -> Option<Resend<'_>> {
+    pub(crate) fn resend(&mut self, window: u16, committed: u64, now_ms: i64) -> Option<Resend<'_>> {
         let index = self.unsent;
         if index == NIL {
             return None;
@@ -230,6 +246,9 @@ impl Inflight {
         slot.position = 0;
         slot.sent = true;
         let before = std::mem::replace(&mut slot.before, true);
+        if !before {
+            slot.sent_at_ms = now_ms;
+        }
         self.sent += 1;
         self.unsent = slot.next;
         let id = PacketId::new(index + 1).expect("one above an index is not zero");
@@ -317,7 +336,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Push if !inflight.has_unsent() && inflight.sent() < window => {
-                        let id = inflight.push(queued(next));
+                        let id = inflight.push(queued(next), 1);
                         prop_assert!(model.values().all(|(used, ..)| *used != id), "{} was in use", id);
                         model.insert(next, (id, false, true));
                         next += 1;
@@ -343,7 +362,7 @@ mod tests {
                             .iter_mut()
                             .find(|(_, entry)| !entry.2)
                             .filter(|(_, entry)| entry.1 || sent < usize::from(window));
-                        match (inflight.resend(window, 0), want) {
+                        match (inflight.resend(window, 0, 1), want) {
                             (Some(Resend::Publish(id, queued, again)), Some((number, entry))) => {
                                 prop_assert!(again);
                                 prop_assert_eq!((id, number_of(queued), false), (entry.0, *number, entry.1));

@@ -15,6 +15,7 @@ mod renamed;
 mod retained;
 mod session;
 mod share;
+mod slow_subs;
 mod subscriptions;
 mod support;
 mod system;
