@@ -17,6 +17,7 @@ use crate::messaging::{
     self, AutoSubscribe, Delayed, InitialStickyPick, Messaging, Rewrite, SharedOffline, SharedStrategy,
     SysTopics,
 };
+use crate::queue_config::{Count, MqueueDefaultPriority, MqueueOverflow, MqueuePriorities};
 use crate::rate::{ByteRate, MessageRate};
 use crate::toml_file::{Problem, TomlFile};
 
@@ -116,8 +117,22 @@ pub(crate) struct Mqtt {
     pub(crate) max_inflight: u16,
     /// Receive Maximum that clients are told: messages of QoS 1 and 2 that a client may have under way to us.
     pub(crate) receive_maximum: u16,
-    /// Messages that wait for a client; 0: no limit. When full the oldest is dropped and counted.
-    pub(crate) max_mqueue_len: u32,
+    /// Messages of one priority that wait for a client; `infinity` or 0: no limit.
+    pub(crate) max_mqueue_len: Count,
+    /// Bytes of all messages that wait for a client, with about 100 bytes for each; 0: no limit. A larger message waits
+    /// alone.
+    pub(crate) max_mqueue_bytes: ByteSize,
+    /// What happens when as many wait as may.
+    pub(crate) mqueue_overflow: MqueueOverflow,
+    /// Priorities 1 to 255 of messages that wait, by topic or filter, or `disabled`. A topic wins over filters, of
+    /// filters the highest priority.
+    pub(crate) mqueue_priorities: MqueuePriorities,
+    /// Where topics stand that `mqueue_priorities` does not name.
+    pub(crate) mqueue_default_priority: MqueueDefaultPriority,
+    /// Whether messages of QoS 0 wait that cannot be sent at once.
+    pub(crate) mqueue_store_qos0: bool,
+    /// Whether they wait while the client is away, too.
+    pub(crate) offline_qos0: bool,
     /// Subscriptions of one session.
     pub(crate) max_subscriptions: u32,
     /// Session expiry of MQTT 3 clients that do not ask for a clean session.
@@ -192,7 +207,13 @@ impl Default for Mqtt {
             max_topic_alias: 256,
             max_inflight: 32,
             receive_maximum: 100,
-            max_mqueue_len: 1000,
+            max_mqueue_len: Count(1000),
+            max_mqueue_bytes: ByteSize::mebibytes(64),
+            mqueue_overflow: MqueueOverflow::default(),
+            mqueue_priorities: MqueuePriorities::default(),
+            mqueue_default_priority: MqueueDefaultPriority::default(),
+            mqueue_store_qos0: true,
+            offline_qos0: true,
             max_subscriptions: 10_000,
             session_expiry_interval: Period::seconds(7200),
             max_session_expiry_interval: Period::seconds(7 * 24 * 3600),

@@ -19,6 +19,7 @@ mod mqtt_client;
 mod output;
 mod protection;
 mod pub_sub;
+mod queue_config;
 mod rate;
 mod reload;
 mod rule_files;

@@ -25,7 +25,7 @@ use crate::listener_desk::ListenerDesk;
 use crate::protection::BanKeeper;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
-use crate::{connectors, memory, messaging, protection};
+use crate::{connectors, memory, messaging, protection, queue_config};
 
 /// Reads the configuration: defaults, then the file, then environment and flags.
 ///
@@ -391,7 +391,6 @@ fn broker_config(config: &Config) -> BrokerConfig {
         max_session_expiry_interval_s: seconds(mqtt.max_session_expiry_interval),
         receive_maximum: mqtt.receive_maximum,
         max_inflight: mqtt.max_inflight,
-        max_queue_len: mqtt.max_mqueue_len as usize,
         max_subscriptions: mqtt.max_subscriptions as usize,
         max_retained_messages: mqtt.max_retained_messages as usize,
         flapping: protection::flapping(&config.flapping_detect),
@@ -399,6 +398,7 @@ fn broker_config(config: &Config) -> BrokerConfig {
         ..BrokerConfig::default()
     };
     messaging::complete(&mut broker, config);
+    queue_config::complete(&mut broker, mqtt);
     broker
 }
 

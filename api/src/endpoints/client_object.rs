@@ -83,7 +83,6 @@ pub(super) struct ClientObject {
     send_msg_dropped: u64,
     #[serde(rename = "send_msg.dropped.expired")]
     send_msg_dropped_expired: u64,
-    /// All drops: they are not told apart.
     #[serde(rename = "send_msg.dropped.queue_full")]
     send_msg_dropped_queue_full: u64,
     #[serde(rename = "send_msg.dropped.too_large")]
@@ -128,7 +127,7 @@ impl ClientObject {
             inflight_max: client.inflight_max,
             mqueue_len: client.queue_len,
             mqueue_max: config.max_queue_len,
-            mqueue_dropped: client.queue_dropped,
+            mqueue_dropped: client.dropped_queue_full,
             awaiting_rel_cnt: client.awaiting_release,
             awaiting_rel_max: config.receive_maximum,
             recv_oct: client.received_bytes,
@@ -147,10 +146,10 @@ impl ClientObject {
             send_msg_qos0: 0,
             send_msg_qos1: 0,
             send_msg_qos2: 0,
-            send_msg_dropped: client.queue_dropped,
-            send_msg_dropped_expired: 0,
-            send_msg_dropped_queue_full: client.queue_dropped,
-            send_msg_dropped_too_large: 0,
+            send_msg_dropped: client.dropped,
+            send_msg_dropped_expired: client.dropped_expired,
+            send_msg_dropped_queue_full: client.dropped_queue_full,
+            send_msg_dropped_too_large: client.dropped_too_large,
             total_payload_bytes: 0,
             heap_size: 0,
             mailbox_len: 0,

@@ -8,7 +8,7 @@ use engine_event::{Clock, EventKind, EventTap, RuleSlot, RuleTopics, Text};
 use crate::access::{AllowAll, AnonymousOnly, Authenticator, Authorizer};
 use crate::bans::BanList;
 use crate::config::BrokerConfig;
-use crate::context::{Context, Counting, Outlets, QueueLimits};
+use crate::context::{Context, Counting, Outlets};
 use crate::delayed::DelayedStore;
 use crate::durable::Durable;
 use crate::filters::ExclusiveOwners;
@@ -18,6 +18,7 @@ use crate::registry::Registry;
 use crate::retained::RetainedStore;
 use crate::rewrite::Rewriter;
 use crate::routes::RouteTable;
+use crate::session::QueueSettings;
 use crate::slow_subs::SlowSubs;
 use crate::system::Reports;
 use crate::tap::Tap;
@@ -115,7 +116,7 @@ impl Broker {
             authorizer,
             tap: Arc::default(),
             outlets: OnceLock::new(),
-            registry: Registry::new(),
+            registry: Registry::new(QueueSettings::of(&config)),
             retained: RetainedStore::default(),
             timers: Timers::default(),
             delayed: DelayedStore::default(),
@@ -158,7 +159,7 @@ impl Broker {
 
     fn context(&self, counting: Counting) -> Context {
         let listeners = (Arc::clone(&self.tap), Arc::clone(&self.slow_subs));
-        Context::new(counting, self.clock.now_ms(), QueueLimits::of(&self.config), listeners)
+        Context::new(counting, self.clock.now_ms(), listeners)
     }
 
     /// Has the connections flushed that a call has given something to send.

@@ -58,13 +58,21 @@ pub struct BrokerConfig {
     pub receive_maximum: u16,
     /// Unacknowledged messages that we have under way to a client, at most its Receive Maximum. Default 32.
     pub max_inflight: u16,
-    /// Messages that wait in a session when they cannot be sent; 0 is no limit. Default 1000.
+    /// Messages of one priority that wait in a session when they cannot be sent; 0 is no limit. Default 1000.
     pub max_queue_len: usize,
-    /// Bytes of messages that wait in a session; 0 is no limit. Default 64 MiB.
+    /// Bytes of all messages that wait in a session, with what it takes to keep them; 0 is no limit. A message that is
+    /// larger than this waits alone. Default 64 MiB.
     pub max_queue_bytes: usize,
     /// What a full queue does. Default: drop the oldest message.
     pub queue_overflow: QueueOverflow,
-    /// Whether QoS 0 messages wait while the client is away. Default on.
+    /// Priorities 1 to 255 of messages that wait, by topics and filters; a name wins over filters, the highest filter
+    /// over others. Default none.
+    pub queue_priorities: BTreeMap<String, u8>,
+    /// Where topics stand that `queue_priorities` does not name. Default: lowest.
+    pub queue_default_priority: DefaultPriority,
+    /// Whether QoS 0 messages wait that cannot be sent at once. Default on.
+    pub store_qos0: bool,
+    /// Whether they wait while the client is away too. Default on.
     pub offline_qos0: bool,
     /// Subscriptions of one session. Default 10,000.
     pub max_subscriptions: usize,
@@ -140,6 +148,9 @@ impl Default for BrokerConfig {
             max_queue_len: 1000,
             max_queue_bytes: 64 * 1024 * 1024,
             queue_overflow: QueueOverflow::DropOldest,
+            queue_priorities: BTreeMap::new(),
+            queue_default_priority: DefaultPriority::Lowest,
+            store_qos0: true,
             offline_qos0: true,
             max_subscriptions: 10_000,
             overlap_per_subscription: false,
@@ -205,9 +216,22 @@ pub struct AutoSubscription {
 /// What happens to a message for a session whose queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueueOverflow {
-    /// The oldest message in the queue gives way.
+    /// The oldest message of the same priority gives way; when the bytes are too many, the oldest of the lowest
+    /// priority, unless that is higher than the new one's.
     #[default]
     DropOldest,
     /// The new message is dropped.
     DropNewest,
+    /// The new message is dropped, and the client disconnected.
+    Disconnect,
+}
+
+/// Where messages stand whose topics have no priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DefaultPriority {
+    /// Behind all that have one.
+    #[default]
+    Lowest,
+    /// Before all that have one.
+    Highest,
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use engine_event::{EventKind, Interest, Settled, Text};
 use foldhash::fast::RandomState;
 
-use crate::config::{BrokerConfig, QueueOverflow};
 use crate::durable::SessionKey;
 use crate::message_events::DroppedDelivery;
 use crate::metrics::{Counters, Metric};
@@ -54,7 +53,6 @@ pub struct Context {
     /// Whether no other thread counts in `counters`.
     counts_alone: bool,
     now_ms: i64,
-    pub(crate) limits: QueueLimits,
     scheduled: Vec<ConnectionKey>,
     urgent: bool,
     routes: HashSet<ByTopic, RandomState>,
@@ -67,12 +65,21 @@ pub struct Context {
     slow_stats: Option<SlowStats>,
     /// Whether messages take along where they come from.
     keeps_trails: bool,
-    /// Messages that sessions had no room for, to be told of once they are unlocked.
-    drops: Vec<DroppedDelivery>,
+    /// What has happened to sessions and is to be told once they are unlocked.
+    incidents: Vec<Incident>,
     /// Something was written down that somebody waits for.
     wrote: Cell<bool>,
     /// Deliveries that are over and were not written down yet.
     done: RefCell<Vec<(SessionKey, u64)>>,
+}
+
+/// What happens to a session and is told, or acted on, once it is unlocked.
+#[derive(Debug)]
+pub(crate) enum Incident {
+    /// It does not take a message, and a rule wants to know.
+    Dropped(DroppedDelivery),
+    /// The queue of that connection is full, which ends it.
+    Overflowed(ConnectionKey),
 }
 
 /// Where a thread counts.
@@ -90,46 +97,11 @@ const DELIVERIES: Interest = Interest::from_bits(0)
     .with(EventKind::MessageAcked)
     .with(EventKind::DeliveryDropped);
 
-/// The limits of a session's queue.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct QueueLimits {
-    pub(crate) max_len: usize,
-    pub(crate) max_bytes: usize,
-    pub(crate) overflow: QueueOverflow,
-    pub(crate) offline_qos0: bool,
-}
-
-impl QueueLimits {
-    pub(crate) fn of(config: &BrokerConfig) -> Self {
-        let or_none = |limit| if limit == 0 { usize::MAX } else { limit };
-        Self {
-            max_len: or_none(config.max_queue_len),
-            max_bytes: or_none(config.max_queue_bytes),
-            overflow: config.queue_overflow,
-            offline_qos0: config.offline_qos0,
-        }
-    }
-
-    /// The limit of the queue of a connection that takes what it is sent.
-    #[inline]
-    pub(crate) const fn max_len_on_its_way(&self) -> usize {
-        self.max_len.saturating_add(ON_ITS_WAY_LEN)
-    }
-}
-
-/// So many messages may be between a publisher's thread and the next flush without counting as waiting.
-const ON_ITS_WAY_LEN: usize = 16 * 1024;
-
 /// Topics whose routes a thread remembers.
 const ROUTES_MAX: usize = 16 * 1024;
 
 impl Context {
-    pub(crate) fn new(
-        counting: Counting,
-        now_ms: i64,
-        limits: QueueLimits,
-        (tap, slow_subs): (Arc<Tap>, Arc<SlowSubs>),
-    ) -> Self {
+    pub(crate) fn new(counting: Counting, now_ms: i64, (tap, slow_subs): (Arc<Tap>, Arc<SlowSubs>)) -> Self {
         let (counters, counts_alone) = match counting {
             Counting::Alone(counters) => (counters, true),
             Counting::Shared(counters) => (counters, false),
@@ -140,11 +112,10 @@ impl Context {
             slow_subs,
             slow_stats: None,
             keeps_trails: false,
-            drops: Vec::new(),
+            incidents: Vec::new(),
             counters,
             counts_alone,
             now_ms,
-            limits,
             scheduled: Vec::new(),
             urgent: false,
             routes: HashSet::default(),
@@ -200,19 +171,32 @@ impl Context {
     /// Notes a message that a session does not take, if somebody wants to hear of it.
     pub(crate) fn note_drop(&mut self, queued: Queued, why: Metric) {
         if self.wants(EventKind::DeliveryDropped) {
-            self.drops.push(DroppedDelivery { queued, why });
+            self.incidents.push(Incident::Dropped(DroppedDelivery { queued, why }));
         }
+    }
+
+    /// Counts a message for a session that is no more.
+    #[cold]
+    pub(crate) fn drop_ended(&mut self, queued: Queued) {
+        self.count(Metric::DeliveryDropped, 1);
+        self.count(Metric::DeliveryDroppedEnded, 1);
+        self.note_drop(queued, Metric::DeliveryDroppedEnded);
+    }
+
+    /// Notes that a connection is to be ended because its queue is full.
+    pub(crate) fn note_overflow(&mut self, connection: ConnectionKey) {
+        self.incidents.push(Incident::Overflowed(connection));
     }
 
     /// Says whether there is something to tell of.
     #[inline]
-    pub(crate) fn has_drops(&self) -> bool {
-        !self.drops.is_empty()
+    pub(crate) fn has_incidents(&self) -> bool {
+        !self.incidents.is_empty()
     }
 
     /// Takes what is to be told of.
-    pub(crate) fn take_drops(&mut self) -> Vec<DroppedDelivery> {
-        std::mem::take(&mut self.drops)
+    pub(crate) fn take_incidents(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.incidents)
     }
 
     /// Counts.

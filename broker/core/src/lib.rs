@@ -52,7 +52,7 @@ pub use access::{
 pub use bans::{Ban, BanError, BanList, BanSubject, PeerNet};
 pub use broker::Broker;
 pub use certificate::{CertificateField, PeerCertificate};
-pub use config::{AutoSubscription, BrokerConfig, QueueOverflow};
+pub use config::{AutoSubscription, BrokerConfig, DefaultPriority, QueueOverflow};
 pub use connection::{Connection, Endpoints, Flow};
 pub use context::{ConnectionKey, Context, Outlets};
 pub use delayed::DelayedInfo;

@@ -15,7 +15,7 @@ use crate::publishing::{Origin, Will};
 use crate::reason::CloseReason;
 use crate::rewrite::Renaming;
 use crate::routes::ShareGroup;
-use crate::session::{Live, PendingWill, Profile, Session, State};
+use crate::session::{Live, PendingWill, Profile, Queued, Remains, Session, State};
 use crate::system::is_system;
 
 /// A CONNECT that was accepted.
@@ -97,8 +97,10 @@ impl Broker {
         let outlives =
             if old_live.is_some() { state.expiry_interval_s > 0 } else { !has_expired(&state, now_ms) };
         let present = existed && !clean_start && outlives;
-        let remains = (existed && !present).then(|| state.reset(now_ms));
+        let queue = self.registry.queue_settings();
+        let remains = (existed && !present).then(|| state.reset(queue, now_ms));
         self.timers.set(None, &mut state.timer_ms, session);
+        state.queue.set_settings(queue);
         state.forget_held();
         state.inflight.restart();
         let waiting = state.has_waiting();
@@ -108,6 +110,7 @@ impl Broker {
             max_packet_size: opening.profile.peer.maximum_packet_size,
             scheduled: waiting,
             blocked: false,
+            overflowed: false,
         });
         state.profile = Some(Arc::clone(&opening.profile));
         state.expiry_interval_s = opening.expiry_interval_s;
@@ -142,7 +145,7 @@ impl Broker {
             }
         }
         if let Some(remains) = remains {
-            self.settle_remains(session, remains, context);
+            self.settle_remains(session, remains, old_profile.as_deref(), context);
         }
         // behind what others have got of it: if this is lost, so is the end of the old session, and nothing else
         let position = match old_key {
@@ -203,8 +206,8 @@ impl Broker {
         if let Some(expiry_s) = ending.expiry_interval_s {
             state.expiry_interval_s = expiry_s.min(self.config().max_session_expiry_interval_s);
         }
-        if !context.limits.offline_qos0 {
-            state.forget_qos0();
+        if state.expiry_interval_s > 0 && !state.queue.limits().keeps_qos0_offline() {
+            state.drop_qos0(context);
         }
         let expiry_s = state.expiry_interval_s;
         let profile = state.profile.clone();
@@ -225,6 +228,9 @@ impl Broker {
         self.gauges.connections.fall(1);
         context.count(Metric::ClientDisconnected, 1);
         let Some(profile) = profile else { return };
+        if context.has_incidents() {
+            self.tell_incidents_of(session.client_id(), Some(&*profile), context);
+        }
         self.tell_disconnected(session.client_id(), &profile, ending.reason, ending.properties, now_ms);
         let (reason, properties) = (ending.reason, ending.properties);
         self.tell_system_disconnected(session.client_id(), &profile, reason, properties, context);
@@ -274,16 +280,16 @@ impl Broker {
             self.timers.set(None, &mut state.timer_ms, session);
             let profile = state.profile.clone();
             let key = state.durable.then(|| state.key());
-            let remains = state.reset(context.now_ms());
+            let remains = state.reset(self.registry.queue_settings(), context.now_ms());
             state.ended = true;
             (remains, state.will.take(), profile, key)
         };
         self.gauges.sessions.fall(1);
         context.count(Metric::SessionTerminated, 1);
-        if let (Some(will), Some(profile)) = (will, profile) {
-            self.publish_will(session, *will, &profile, key, context);
+        if let (Some(will), Some(profile)) = (will, &profile) {
+            self.publish_will(session, *will, profile, key, context);
         }
-        self.settle_remains(session, remains, context);
+        self.settle_remains(session, remains, profile.as_deref(), context);
         if let Some(key) = key {
             // behind what others have got of it
             self.durable.append(&Record::SessionEnd(key), context);
@@ -292,21 +298,34 @@ impl Broker {
         self.registry.remove(session);
     }
 
-    /// Takes an ended session's subscriptions out of the routes, and gives what came through shared groups to others.
+    /// Takes an ended session's subscriptions out of the routes, gives what came through shared groups to others, and
+    /// counts the rest of what it was not sent. `profile` was its last connection.
     fn settle_remains(
         &self,
         session: &Arc<Session>,
-        remains: crate::session::Remains,
+        remains: Remains,
+        profile: Option<&Profile>,
         context: &mut Context,
     ) {
         self.gauges.subscriptions.fall(remains.filters.len());
         for filter in &remains.filters {
             self.remove_route(filter, session, context);
         }
-        for queued in remains.messages {
-            if queued.extras.as_ref().is_some_and(|extras| extras.share.is_some()) {
+        let is_shared = |queued: &Queued| queued.extras.as_ref().is_some_and(|extras| extras.share.is_some());
+        for queued in remains.sent.into_iter().filter(is_shared) {
+            self.dispatch_again(queued, context);
+        }
+        for queued in remains.waiting {
+            if is_shared(&queued) {
                 self.dispatch_again(queued, context);
+            } else {
+                context.drop_ended(queued);
             }
+        }
+        context.count(Metric::DeliveryDropped, remains.never_sent as u64);
+        context.count(Metric::DeliveryDroppedEnded, remains.never_sent as u64);
+        if context.has_incidents() {
+            self.tell_incidents_of(session.client_id(), profile, context);
         }
     }
 
@@ -316,12 +335,14 @@ impl Broker {
         &self,
         filter: &str,
         session: &Session,
-        context: &Context,
+        context: &mut Context,
     ) -> Option<Arc<ShareGroup>> {
         match Wanted::parse(filter) {
             Some(Wanted { group: Some(group), filter, .. }) => {
                 let left = self.routes().leave_share(group, filter, session);
-                context.count(Metric::DeliveryDropped, left.dropped as u64);
+                for queued in left.dropped {
+                    self.drop_left_behind(queued, context);
+                }
                 return left.group;
             }
             Some(Wanted { filter, is_exclusive, .. }) => {

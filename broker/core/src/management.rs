@@ -62,8 +62,16 @@ pub struct ClientInfo {
     pub inflight_max: usize,
     /// Messages that wait.
     pub queue_len: usize,
-    /// Messages that could not wait, had expired, or were too large for the client.
-    pub queue_dropped: u64,
+    /// Bytes of those, and what it takes to keep them.
+    pub queue_bytes: usize,
+    /// Messages that the client was to get and did not, for whatever reason.
+    pub dropped: u64,
+    /// Those that had expired.
+    pub dropped_expired: u64,
+    /// Those that were too large for the client.
+    pub dropped_too_large: u64,
+    /// Those for which the queue had no room.
+    pub dropped_queue_full: u64,
     /// Received QoS 2 messages whose PUBREL is to come.
     pub awaiting_release: usize,
     /// Bytes received.
@@ -176,7 +184,11 @@ impl Broker {
             inflight: state.inflight.len(),
             inflight_max: usize::from(self.config().max_inflight.min(profile.receive_maximum)),
             queue_len: state.waiting_len(),
-            queue_dropped: state.dropped,
+            queue_bytes: state.queue.bytes(),
+            dropped: state.dropped.all,
+            dropped_expired: state.dropped.expired,
+            dropped_too_large: state.dropped.too_large,
+            dropped_queue_full: state.dropped.queue_full,
             awaiting_release: state.awaiting_release.len(),
             received_bytes: traffic.received_bytes.load(Ordering::Relaxed),
             received_packets: traffic.received_packets.load(Ordering::Relaxed),

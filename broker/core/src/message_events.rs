@@ -9,10 +9,11 @@ use broker_codec::{PropertiesRef, Publish};
 use engine_event::{Event, EventKind, Map, Text, Value};
 
 use crate::broker::Broker;
-use crate::context::Context;
+use crate::context::{Context, Incident};
 use crate::metrics::Metric;
 use crate::properties;
 use crate::publishing::Origin;
+use crate::reason::CloseReason;
 use crate::session::{Profile, Queued, Session};
 
 /// A message that one client does not get.
@@ -50,16 +51,32 @@ impl Broker {
         self.tell_delivery(EventKind::MessageAcked, columns, receiver, queued, now_ms);
     }
 
-    /// Tells of the messages that a session could not take.
+    /// Tells of the messages that a session could not take, and ends its connection if that is what comes of it.
     #[cold]
-    pub(crate) fn tell_drops(&self, session: &Session, context: &mut Context) {
+    pub(crate) fn tell_incidents(&self, session: &Session, context: &mut Context) {
         let profile = session.state().profile.clone();
-        for dropped in context.take_drops() {
-            self.tell_delivery_dropped(
-                profile.as_deref().map(|profile| (session.client_id(), profile)),
-                &dropped,
-                context.now_ms(),
-            );
+        self.tell_incidents_of(session.client_id(), profile.as_deref(), context);
+    }
+
+    /// Does the same for a session whose last connection was `profile`.
+    pub(crate) fn tell_incidents_of(
+        &self,
+        client_id: &Text,
+        profile: Option<&Profile>,
+        context: &mut Context,
+    ) {
+        for incident in context.take_incidents() {
+            match incident {
+                Incident::Dropped(dropped) => {
+                    let receiver = profile.map(|profile| (client_id, profile));
+                    self.tell_delivery_dropped(receiver, &dropped, context.now_ms());
+                }
+                Incident::Overflowed(connection) => {
+                    if let Some(outlets) = self.outlets() {
+                        outlets.close(connection, CloseReason::QueueFull);
+                    }
+                }
+            }
         }
     }
 
@@ -154,6 +171,7 @@ const fn reason(why: Metric) -> &'static str {
         Metric::DeliveryDroppedTooLarge => "too_large",
         Metric::DeliveryDroppedQos0 => "qos0_msg",
         Metric::DeliveryDroppedExpired => "expired",
+        Metric::DeliveryDroppedEnded => "session_ended",
         _ => "queue_full",
     }
 }

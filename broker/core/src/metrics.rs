@@ -95,6 +95,7 @@ metrics! {
     DeliveryDroppedQos0 = "delivery.dropped.qos0_msg";
     DeliveryDroppedQueueFull = "delivery.dropped.queue_full";
     DeliveryDroppedExpired = "delivery.dropped.expired";
+    DeliveryDroppedEnded = "delivery.dropped.session_ended";
     ClientConnect = "client.connect";
     ClientConnAck = "client.connack";
     ClientConnected = "client.connected";

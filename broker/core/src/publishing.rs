@@ -163,8 +163,8 @@ impl Broker {
             context.count(Metric::DeliveryDropped, 1);
             context.count(Metric::DeliveryDroppedNoLocal, 1);
             context.note_drop(queued, Metric::DeliveryDroppedNoLocal);
-            if context.has_drops() {
-                self.tell_drops(&target.session, context);
+            if context.has_incidents() {
+                self.tell_incidents(&target.session, context);
             }
             return false;
         };
@@ -172,8 +172,8 @@ impl Broker {
         queued.retain = retain && grant.options.retain_as_published;
         queued.extras.clone_from(&grant.extras);
         target.session.deliver(queued, target.incarnation, context);
-        if context.has_drops() {
-            self.tell_drops(&target.session, context);
+        if context.has_incidents() {
+            self.tell_incidents(&target.session, context);
         }
         true
     }
@@ -225,7 +225,18 @@ impl Broker {
             Some(share) => {
                 let _ = self.dispatch(&share, queued, context); // nobody to take it: counted there
             }
-            None => context.count(Metric::DeliveryDropped, 1), // it was the last member
+            None => self.drop_left_behind(queued, context), // it was the last member
+        }
+    }
+
+    /// Counts a message of a shared group that has no members any more.
+    #[cold]
+    pub(crate) fn drop_left_behind(&self, queued: Queued, context: &mut Context) {
+        context.count(Metric::DeliveryDropped, 1);
+        context.count(Metric::DeliveryDroppedEnded, 1);
+        if context.wants(EventKind::DeliveryDropped) {
+            let dropped = DroppedDelivery { queued, why: Metric::DeliveryDroppedEnded };
+            self.tell_delivery_dropped(None, &dropped, context.now_ms());
         }
     }
 

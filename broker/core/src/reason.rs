@@ -27,6 +27,8 @@ pub enum CloseReason {
     ServerShutdown,
     /// Something of ours failed.
     InternalError,
+    /// More messages waited for it than may, and it is set to end then.
+    QueueFull,
 }
 
 impl CloseReason {
@@ -44,6 +46,7 @@ impl CloseReason {
             Self::IdleTimeout => "idle_timeout",
             Self::ServerShutdown => "server_shutdown",
             Self::InternalError => "internal_error",
+            Self::QueueFull => "mqueue_full",
         }
     }
 
@@ -59,6 +62,7 @@ impl CloseReason {
             Self::NotAuthorized => (ReasonCode::NOT_AUTHORIZED, "not authorized"),
             Self::ServerShutdown => (ReasonCode::SERVER_SHUTTING_DOWN, "server shutting down"),
             Self::InternalError => (ReasonCode::UNSPECIFIED_ERROR, "internal error"),
+            Self::QueueFull => (ReasonCode::QUOTA_EXCEEDED, "too many messages wait"),
         })
     }
 }

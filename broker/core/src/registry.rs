@@ -9,7 +9,7 @@ use engine_event::Text;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use crate::session::Session;
+use crate::session::{MessageQueue, QueueSettings, Session};
 
 /// All sessions by client id.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Registry {
     shards: Box<[Shard]>,
     hasher: RandomState,
     next_id: AtomicU64,
+    /// What the queues of new sessions are made with.
+    queue: QueueSettings,
 }
 
 type Shard = Mutex<HashMap<Text, Arc<Session>, RandomState>>;
@@ -24,12 +26,22 @@ type Shard = Mutex<HashMap<Text, Arc<Session>, RandomState>>;
 const SHARDS: usize = 64;
 
 impl Registry {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(queue: QueueSettings) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
             next_id: AtomicU64::new(1),
+            queue,
         }
+    }
+
+    /// Returns what the queues of new sessions are made with.
+    pub(crate) fn queue_settings(&self) -> &QueueSettings {
+        &self.queue
+    }
+
+    fn make(&self, id: u64, client_id: Text, created_at_ms: i64) -> Arc<Session> {
+        Arc::new(Session::new(id, client_id, MessageQueue::new(&self.queue), created_at_ms))
     }
 
     fn shard(&self, client_id: &[u8]) -> &Shard {
@@ -48,7 +60,7 @@ impl Registry {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let client_id = Text::from(client_id);
-        let session = Arc::new(Session::new(id, client_id.clone(), now_ms));
+        let session = self.make(id, client_id.clone(), now_ms);
         shard.insert(client_id, Arc::clone(&session));
         session
     }
@@ -59,7 +71,7 @@ impl Registry {
         if shard.contains_key(client_id.as_bytes()) {
             return None;
         }
-        let session = Arc::new(Session::new(id, client_id.clone(), created_at_ms));
+        let session = self.make(id, client_id.clone(), created_at_ms);
         shard.insert(client_id, Arc::clone(&session));
         Some(session)
     }

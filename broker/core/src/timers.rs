@@ -56,9 +56,12 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::BrokerConfig;
+    use crate::session::{MessageQueue, QueueSettings};
 
     fn session(id: u64) -> Arc<Session> {
-        Arc::new(Session::new(id, "c".into(), 0))
+        let queue = MessageQueue::new(&QueueSettings::of(&BrokerConfig::default()));
+        Arc::new(Session::new(id, "c".into(), queue, 0))
     }
 
     #[test]

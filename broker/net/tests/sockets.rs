@@ -299,7 +299,7 @@ fn takeovers_between_workers_lose_and_reorder_nothing() {
         }
         assert!(connections > 10);
     });
-    assert_eq!(broker.client("c").expect("connected").queue_dropped, 0);
+    assert_eq!(broker.client("c").expect("connected").dropped, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

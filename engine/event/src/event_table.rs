@@ -184,7 +184,11 @@ pub const EVENTS: &[EventDef] = &[
         old_topic: "$events/delivery_dropped",
         summary: "A message was dropped on its way to one subscriber.",
         columns: &[
-            text("reason", r#""queue_full""#, "why: queue_full, no_local, expired, qos0_msg, too_large"),
+            text(
+                "reason",
+                r#""queue_full""#,
+                "why: queue_full, no_local, expired, qos0_msg, too_large, session_ended",
+            ),
             FROM_CLIENT_ID,
             FROM_USERNAME,
             CLIENT_ID,

@@ -287,7 +287,7 @@ impl Sent {
     /// Counts a message that the client does not get.
     #[cold]
     fn drop(&mut self, queued: Queued, state: &mut State, why: Metric, context: &Context) {
-        state.dropped += 1;
+        state.dropped.count(why);
         state.note_done(queued.delivery, context);
         context.count(Metric::DeliveryDropped, 1);
         context.count(why, 1);

@@ -263,7 +263,15 @@ impl Connection {
     fn say_goodbye(&self, code: ReasonCode, reason: &'static str, context: &Context, out: &mut Outgoing) {
         let Phase::Open(open) = &self.phase else { return };
         if open.profile.version() == Version::V5 {
-            let properties = Properties::with_reason_string(reason);
+            let untold =
+                open.session.state_for(self.outlet).map_or(0, |mut state| state.dropped.take_untold());
+            let properties = match untold {
+                0 => Properties::with_reason_string(reason),
+                dropped => {
+                    let more = format!("{reason}; {dropped} messages were dropped because too many waited");
+                    Properties::with_reason_string(&more)
+                }
+            };
             context.count(Metric::DisconnectSent, 1);
             self.send(&Packet::Disconnect(Disconnect { reason: code, properties }), context, out);
         }

@@ -386,8 +386,8 @@ impl Open {
         }
         drop(state);
         drop(publishing);
-        if context.has_drops() {
-            broker.tell_drops(&self.session, context);
+        if context.has_incidents() {
+            broker.tell_incidents(&self.session, context);
         }
         position
     }

@@ -385,8 +385,7 @@ impl Broker {
                 perhaps_sent -= 1;
                 queued.again = true;
             }
-            state.queue_bytes += queued.publish.frame_len();
-            state.queue.push_back(queued);
+            state.queue.force(queued);
         }
         state.inflight.len() + state.queue.len()
     }

@@ -109,7 +109,7 @@ impl Broker {
                 Stage::Free => {}
             }
         }
-        for queued in state.retained.iter().chain(&state.queue) {
+        for queued in state.retained.iter().chain(state.queue.iter()) {
             self.write_owed(journal, state, queued, bodies);
         }
     }

@@ -36,6 +36,7 @@ pub(crate) struct ShareRules {
     upgrade_qos: bool,
     /// Messages that wait for a member which can take them.
     backlog_max: usize,
+    backlog_bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +79,7 @@ pub(crate) struct Left {
     /// Whether the group is empty now.
     pub(crate) is_empty: bool,
     /// Messages that waited for a member of the group, which has none any more.
-    pub(crate) dropped: usize,
+    pub(crate) dropped: Vec<Queued>,
     /// The group, if it lives on.
     pub(crate) group: Option<Arc<ShareGroup>>,
 }
@@ -98,6 +99,10 @@ impl ShareRules {
             away_take_turns: config.shared_offline_always,
             upgrade_qos: config.upgrade_qos,
             backlog_max: config.shared_backlog,
+            backlog_bytes_max: match config.max_queue_bytes {
+                0 => usize::MAX,
+                bytes => bytes,
+            },
         }
     }
 }
@@ -203,7 +208,7 @@ impl ShareGroup {
         let before = members.list.len();
         members.list.retain(|member| member.session.id() != session.id());
         let is_empty = members.list.is_empty();
-        let dropped = if is_empty { std::mem::take(&mut members.backlog).len() } else { 0 };
+        let dropped = if is_empty { std::mem::take(&mut members.backlog).into() } else { Vec::new() };
         members.backlog_bytes *= usize::from(!is_empty);
         let was_member = members.list.len() < before;
         Left { was_member, is_empty, dropped, group: (!is_empty).then(|| Arc::clone(self)) }
@@ -462,9 +467,9 @@ impl Members {
 
     /// Keeps a message until a member has room for it.
     fn keep(&mut self, queued: Queued, rules: &ShareRules, context: &Context) -> Result<(), Queued> {
-        let size = queued.publish.frame_len();
+        let size = queued.cost();
         let full = self.backlog.len() >= rules.backlog_max
-            || self.backlog_bytes.saturating_add(size) > context.limits.max_bytes;
+            || self.backlog_bytes.saturating_add(size) > rules.backlog_bytes_max && !self.backlog.is_empty();
         if full || queued.publish.qos() == QoS::AtMostOnce {
             return Err(queued);
         }
@@ -481,12 +486,12 @@ impl Members {
 impl Members {
     fn take_back(&mut self) -> Option<Queued> {
         let queued = self.backlog.pop_front()?;
-        self.backlog_bytes -= queued.publish.frame_len();
+        self.backlog_bytes -= queued.cost();
         Some(queued)
     }
 
     fn put_back(&mut self, queued: Queued) {
-        self.backlog_bytes += queued.publish.frame_len();
+        self.backlog_bytes += queued.cost();
         self.backlog.push_front(queued);
     }
 }

@@ -273,6 +273,12 @@ impl Inflight {
         drained
     }
 
+    /// Returns how many messages no connection has been sent.
+    pub(crate) fn never_sent(&self) -> usize {
+        let waits = |slot: &&Slot| !slot.before && matches!(slot.stage, Stage::Publish(_));
+        self.slots.iter().filter(waits).count()
+    }
+
     /// Says whether a delivery waits for the acknowledgement of `qos`.
     pub(crate) fn awaits(&self, id: PacketId, qos: QoS) -> bool {
         matches!(self.stage(id), Stage::Publish(queued) if queued.qos == qos)

@@ -1,6 +1,8 @@
 //! Sessions: what is kept for a client id between connections.
 
 mod inflight;
+mod priorities;
+mod queue;
 mod state;
 mod wire;
 
@@ -17,6 +19,7 @@ use crate::metrics::Metric;
 use crate::routes::Extras;
 use crate::trail::Trail;
 pub(crate) use inflight::{Resend, Stage};
+pub(crate) use queue::{MessageQueue, QueueSettings};
 pub(crate) use state::{Live, PendingWill, Profile, Received, Remains, State, SubscriptionRecord};
 
 /// What is kept for a client id.
@@ -70,6 +73,12 @@ impl Queued {
             again: false,
         }
     }
+
+    /// Returns the bytes that it takes up while it waits: its own and those to keep it.
+    #[inline]
+    pub(crate) fn cost(&self) -> usize {
+        self.publish.frame_len() + size_of::<Self>()
+    }
 }
 
 /// How well a session can take a message.
@@ -112,13 +121,13 @@ impl Traffic {
 const URGENT_LEN: usize = 256;
 
 impl Session {
-    pub(crate) fn new(id: u64, client_id: Text, now_ms: i64) -> Self {
+    pub(crate) fn new(id: u64, client_id: Text, queue: MessageQueue, now_ms: i64) -> Self {
         Self {
             id,
             client_id,
             control: Mutex::new(()),
             traffic: Traffic::default(),
-            state: Mutex::new(State::new(id, now_ms)),
+            state: Mutex::new(State::new(id, queue, now_ms)),
         }
     }
 
@@ -161,6 +170,8 @@ impl Session {
         let mut state = self.state.lock();
         if state.incarnation == incarnation {
             state.enqueue(queued, context);
+        } else {
+            context.drop_ended(queued);
         }
     }
 
@@ -207,21 +218,18 @@ impl State {
 
     /// Says how well a message could be taken; not at all when it would cost another message its place.
     fn rank(&self, queued: &Queued, context: &Context) -> Option<Rank> {
-        let limits = context.limits;
-        let size = queued.publish.frame_len();
-        if self.queue_bytes + size > limits.max_bytes {
-            return None;
-        }
-        let len = self.queue.len();
-        let room = len < limits.max_len;
+        let limits = self.queue.limits();
+        let room = self.queue.has_room(queued, false);
         match &self.live {
             Some(live) => {
                 let window = usize::from(live.window.saturating_sub(self.inflight.sent()));
                 let fits = match queued.qos {
                     // behind messages that wait for the window, it waits too
                     QoS::AtMostOnce if window == 0 => self.waiting_len() == 0,
-                    QoS::AtMostOnce => len < limits.max_len_on_its_way(),
-                    QoS::AtLeastOnce | QoS::ExactlyOnce => self.waiting_len() < window,
+                    QoS::AtMostOnce => self.queue.has_room(queued, true),
+                    QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                        self.waiting_len() < window && self.queue.has_room(queued, true)
+                    }
                 };
                 if !self.fits(queued, context) {
                     None
@@ -232,15 +240,14 @@ impl State {
                 }
             }
             None if self.ended => None,
-            None if queued.qos == QoS::AtMostOnce && !limits.offline_qos0 => None,
+            None if queued.qos == QoS::AtMostOnce && !limits.keeps_qos0_offline() => None,
             None => room.then_some(Rank::Away),
         }
     }
 
-    /// Puts a message at the end of the queue, makes room as the policy says, and has the connection flush it.
+    /// Puts a message into the queue, makes room as the policy says, and has the connection flush it.
     #[inline]
     pub(crate) fn enqueue(&mut self, queued: Queued, context: &mut Context) {
-        let limits = context.limits;
         let on_its_way = match &mut self.live {
             Some(live) => {
                 if !live.scheduled {
@@ -249,26 +256,25 @@ impl State {
                 }
                 !live.blocked && self.inflight.sent() < live.window
             }
-            None => {
-                if queued.qos == QoS::AtMostOnce && !limits.offline_qos0 {
-                    self.drop_delivery(queued, Metric::DeliveryDroppedQos0, context);
-                    return;
-                }
-                false
-            }
+            None => false,
         };
-        let len = self.queue.len();
-        if len >= URGENT_LEN && on_its_way {
-            context.set_urgent();
-        }
-        let max_len = if on_its_way { limits.max_len_on_its_way() } else { limits.max_len };
-        let size = queued.publish.frame_len();
-        if len >= max_len || self.queue_bytes + size > limits.max_bytes {
-            self.make_room(queued, size, max_len, context);
+        if on_its_way {
+            if self.queue.len() >= URGENT_LEN {
+                context.set_urgent();
+            }
+        } else if queued.qos == QoS::AtMostOnce && !self.keeps_qos0() {
+            self.drop_delivery(queued, Metric::DeliveryDroppedQos0, context);
             return;
         }
-        self.queue_bytes += size;
-        self.queue.push_back(queued);
+        if let Err(queued) = self.queue.push(queued, on_its_way) {
+            self.make_room(queued, on_its_way, context);
+        }
+    }
+
+    /// Says whether QoS 0 messages that cannot be sent at once wait.
+    fn keeps_qos0(&self) -> bool {
+        let limits = self.queue.limits();
+        if self.live.is_some() { limits.store_qos0 } else { limits.keeps_qos0_offline() }
     }
 }
 
@@ -295,13 +301,15 @@ mod tests {
             (Some(Rank::Busy), false, false),
             (Some(Rank::Away), false, true),
         ] {
-            let session = Session::new(1, "c".into(), 0);
+            let queue = MessageQueue::new(&QueueSettings::of(&BrokerConfig::default()));
+            let session = Session::new(1, "c".into(), queue, 0);
             session.state().live = connected.then_some(Live {
                 outlet: ConnectionKey { worker: 0, slot: 0, generation: 0 },
                 window: 1,
                 max_packet_size: broker_codec::MAX_PACKET_SIZE,
                 scheduled: false,
                 blocked: false,
+                overflowed: false,
             });
             let queued = Queued::new(publish.clone(), QoS::AtLeastOnce);
             assert_eq!(

@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 
 use super::Queued;
 use super::inflight::Inflight;
+use super::queue::{MessageQueue, QueueSettings};
 use crate::access::Identity;
 use crate::config::QueueOverflow;
 use crate::context::{ConnectionKey, Context};
@@ -39,13 +40,11 @@ pub(crate) struct State {
     pub(crate) disconnected_at_ms: i64,
     pub(crate) expiry_interval_s: u32,
     pub(crate) subscriptions: HashMap<Box<str>, SubscriptionRecord, RandomState>,
-    pub(crate) queue: VecDeque<Queued>,
-    pub(crate) queue_bytes: usize,
+    pub(crate) queue: MessageQueue,
     /// Retained messages of new subscriptions, which go out before `queue`. They have a limit of their own, so that
     /// live messages do not push them out; their bytes are those of the store.
     pub(crate) retained: VecDeque<Queued>,
-    /// Messages that the queue had no room for.
-    pub(crate) dropped: u64,
+    pub(crate) dropped: Drops,
     pub(crate) inflight: Inflight,
     /// QoS 2 messages of the client that were published and wait for their PUBREL.
     pub(crate) awaiting_release: Vec<Received>,
@@ -77,6 +76,38 @@ pub(crate) struct Live {
     pub(crate) scheduled: bool,
     /// Its socket takes nothing at the moment.
     pub(crate) blocked: bool,
+    /// It is about to be ended because its queue was full.
+    pub(crate) overflowed: bool,
+}
+
+/// Messages that a session was to get and did not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Drops {
+    pub(crate) all: u64,
+    pub(crate) expired: u64,
+    pub(crate) too_large: u64,
+    pub(crate) queue_full: u64,
+    /// How many of `queue_full` the client has been told of.
+    told: u64,
+}
+
+impl Drops {
+    pub(crate) fn count(&mut self, why: Metric) {
+        self.all += 1;
+        match why {
+            Metric::DeliveryDroppedExpired => self.expired += 1,
+            Metric::DeliveryDroppedTooLarge => self.too_large += 1,
+            Metric::DeliveryDroppedQueueFull => self.queue_full += 1,
+            _ => {}
+        }
+    }
+
+    /// Returns how many messages the queue had no room for since this was last asked.
+    pub(crate) fn take_untold(&mut self) -> u64 {
+        let untold = self.queue_full - self.told;
+        self.told = self.queue_full;
+        untold
+    }
 }
 
 /// Who a connection is: fixed from its CONNECT on.
@@ -126,7 +157,7 @@ pub(crate) struct PendingWill {
 }
 
 impl State {
-    pub(crate) fn new(id: u64, now_ms: i64) -> Self {
+    pub(crate) fn new(id: u64, queue: MessageQueue, now_ms: i64) -> Self {
         Self {
             id,
             durable: false,
@@ -138,10 +169,9 @@ impl State {
             disconnected_at_ms: 0,
             expiry_interval_s: 0,
             subscriptions: HashMap::default(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue,
             retained: VecDeque::new(),
-            dropped: 0,
+            dropped: Drops::default(),
             inflight: Inflight::default(),
             awaiting_release: Vec::new(),
             will: None,
@@ -150,16 +180,17 @@ impl State {
         }
     }
 
-    /// Starts the session anew and returns what the old one leaves to others: its subscriptions, and the messages
-    /// that it was not sent or did not acknowledge.
-    pub(crate) fn reset(&mut self, now_ms: i64) -> Remains {
+    /// Starts the session anew and returns what the old one leaves behind.
+    pub(crate) fn reset(&mut self, queue: &QueueSettings, now_ms: i64) -> Remains {
+        let never_sent = self.inflight.never_sent();
         let undelivered = self.inflight.drain();
-        let mut messages: Vec<Queued> = undelivered
+        let sent: Vec<Queued> = undelivered
             .into_iter()
             // a QoS 2 delivery that was started must not go to anyone else
             .filter(|queued| queued.qos != QoS::ExactlyOnce)
             .collect();
-        messages.extend(std::mem::take(&mut self.queue));
+        let mut waiting: Vec<Queued> = std::mem::take(&mut self.retained).into();
+        waiting.extend(self.queue.take_all());
         let subscriptions = std::mem::take(&mut self.subscriptions);
         let live = self.live.take();
         let profile = self.profile.take();
@@ -170,24 +201,32 @@ impl State {
             profile,
             will: self.will.take(),
             timer_ms: self.timer_ms,
-            ..Self::new(self.id, now_ms)
+            ..Self::new(self.id, MessageQueue::new(queue), now_ms)
         };
-        Remains { filters: subscriptions.into_keys().collect(), messages }
+        Remains { filters: subscriptions.into_keys().collect(), sent, waiting, never_sent }
     }
 
-    /// Makes room for a message, or drops it.
+    /// Does with a message for which there is no room what the policy says.
     #[cold]
-    pub(super) fn make_room(&mut self, queued: Queued, size: usize, max_len: usize, context: &mut Context) {
-        if context.limits.overflow == QueueOverflow::DropNewest || size > context.limits.max_bytes {
+    pub(super) fn make_room(&mut self, queued: Queued, on_its_way: bool, context: &mut Context) {
+        match self.queue.limits().overflow {
+            QueueOverflow::DropOldest => {
+                while let Some(oldest) = self.queue.give_way(&queued, on_its_way) {
+                    self.drop_delivery(oldest, Metric::DeliveryDroppedQueueFull, context);
+                }
+            }
+            QueueOverflow::DropNewest => {}
+            QueueOverflow::Disconnect => {
+                if let Some(live) = &mut self.live
+                    && !std::mem::replace(&mut live.overflowed, true)
+                {
+                    context.note_overflow(live.outlet);
+                }
+            }
+        }
+        if let Err(queued) = self.queue.push(queued, on_its_way) {
             self.drop_delivery(queued, Metric::DeliveryDroppedQueueFull, context);
-            return;
         }
-        while self.queue.len() >= max_len || self.queue_bytes + size > context.limits.max_bytes {
-            let Some(oldest) = self.dequeue_live() else { break };
-            self.drop_delivery(oldest, Metric::DeliveryDroppedQueueFull, context);
-        }
-        self.queue_bytes += size;
-        self.queue.push_back(queued);
     }
 
     /// Returns the session's key in the journal.
@@ -220,17 +259,7 @@ impl State {
     /// Takes the first waiting message.
     #[inline]
     pub(crate) fn dequeue(&mut self) -> Option<Queued> {
-        if let Some(retained) = self.retained.pop_front() {
-            return Some(retained);
-        }
-        self.dequeue_live()
-    }
-
-    #[inline]
-    fn dequeue_live(&mut self) -> Option<Queued> {
-        let queued = self.queue.pop_front()?;
-        self.queue_bytes -= queued.publish.frame_len();
-        Some(queued)
+        self.retained.pop_front().or_else(|| self.queue.pop())
     }
 
     /// Returns how many messages wait.
@@ -302,28 +331,25 @@ impl State {
             let share = queued.extras.as_ref().and_then(|extras| extras.share.as_ref());
             share.is_some_and(|share| share.as_ptr() == Arc::as_ptr(group))
         };
-        if !self.queue.iter().any(came_through) {
-            return Vec::new();
-        }
-        let (taken, kept): (Vec<Queued>, Vec<Queued>) =
-            std::mem::take(&mut self.queue).into_iter().partition(came_through);
-        self.queue = kept.into();
-        self.queue_bytes = self.queue.iter().map(|queued| queued.publish.frame_len()).sum();
-        taken
+        self.queue.extract(came_through)
     }
 
     /// Drops the QoS 0 messages that wait.
-    pub(crate) fn forget_qos0(&mut self) {
-        let kept = |queued: &Queued| queued.qos != QoS::AtMostOnce;
-        self.queue.retain(kept);
-        self.retained.retain(kept);
-        self.queue_bytes = self.queue.iter().map(|queued| queued.publish.frame_len()).sum();
+    pub(crate) fn drop_qos0(&mut self, context: &mut Context) {
+        let is_qos0 = |queued: &Queued| queued.qos == QoS::AtMostOnce;
+        let (mut dropped, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.retained).into_iter().partition(is_qos0);
+        self.retained = kept.into();
+        dropped.extend(self.queue.extract(is_qos0));
+        for queued in dropped {
+            self.drop_delivery(queued, Metric::DeliveryDroppedQos0, context);
+        }
     }
 
     /// Counts a message that the session does not take.
     #[cold]
     pub(super) fn drop_delivery(&mut self, queued: Queued, why: Metric, context: &mut Context) {
-        self.dropped += 1;
+        self.dropped.count(why);
         self.note_done(queued.delivery, context);
         context.count(Metric::DeliveryDropped, 1);
         context.count(why, 1);
@@ -331,8 +357,13 @@ impl State {
     }
 }
 
-/// What an ended session leaves to others.
+/// What an ended session leaves behind.
 pub(crate) struct Remains {
     pub(crate) filters: Vec<Box<str>>,
-    pub(crate) messages: Vec<Queued>,
+    /// Messages that it was sent and did not acknowledge, as far as others may get them.
+    pub(crate) sent: Vec<Queued>,
+    /// Messages that it was not sent.
+    pub(crate) waiting: Vec<Queued>,
+    /// More of those, which others must not get.
+    pub(crate) never_sent: usize,
 }

@@ -257,6 +257,7 @@ impl World {
         bench.advance_ms(10_000);
         bench.advance_ms(1);
         assert_eq!(bench.broker.clients(), []);
+        bench.check_drops();
         assert!(bench.broker.topics().is_empty());
         let stats = bench.broker.stats();
         for name in [

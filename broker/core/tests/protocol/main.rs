@@ -11,6 +11,7 @@ mod delayed;
 mod delivery;
 mod events;
 mod publish;
+mod queue;
 mod renamed;
 mod retained;
 mod session;

@@ -48,7 +48,7 @@ fn live_messages_do_not_push_retained_ones_out() {
         client.acknowledge(&mut bench, message.packet_id().expect("there").get());
     }
     assert_eq!(read_all(&mut client, &mut bench), (500 - 32, 5));
-    assert_eq!(bench.broker.client("c").expect("connected").queue_dropped, 0);
+    assert_eq!(bench.broker.client("c").expect("connected").dropped, 0);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn retained_messages_of_many_subscribes_have_a_limit() {
     }
     let info = bench.broker.client("c").expect("connected");
     assert_eq!(info.queue_len, 100);
-    assert_eq!(info.queue_dropped, 19, "one for each SUBSCRIBE that did not get all");
+    assert_eq!(info.dropped, 19, "one for each SUBSCRIBE that did not get all");
     assert_eq!(read_all(&mut client, &mut bench), (100, 0));
 }
 

@@ -10,7 +10,7 @@ use broker_codec::{
     Version, Will,
 };
 use broker_core::{
-    Broker, BrokerConfig, CloseReason, Connection, ConnectionKey, Context, Endpoints, Flow, Outgoing,
+    Broker, BrokerConfig, CloseReason, Connection, ConnectionKey, Context, Endpoints, Flow, Metric, Outgoing,
     Outlets, Settled,
 };
 use engine_event::ManualClock;
@@ -118,6 +118,20 @@ impl Bench {
         let (client, connack) = self.connect(connect(client_id));
         assert_eq!(connack.reason, ReasonCode::SUCCESS);
         client
+    }
+
+    /// Returns a counter.
+    pub(crate) fn metric(&self, metric: Metric) -> u64 {
+        self.broker.metrics().get(metric)
+    }
+
+    /// Looks whether each delivery that was dropped is counted with its reason.
+    #[track_caller]
+    pub(crate) fn check_drops(&self) {
+        let all = self.broker.metrics().all().into_iter();
+        let reasons = all.filter(|(name, _)| name.starts_with("delivery.dropped."));
+        let sum: u64 = reasons.map(|(_, count)| count).sum();
+        assert_eq!(self.metric(Metric::DeliveryDropped), sum);
     }
 
     /// Lets time pass, and does what has become due.
