@@ -177,11 +177,26 @@ pub(crate) struct TcpOptions {
     /// How the system finds silent peers that are gone: `none`, or seconds of silence, seconds between probes and
     /// number of probes, such as `240,30,5`.
     pub(crate) keepalive: TcpKeepAlive,
+    /// How long a client may take nothing while something waits for it.
+    pub(crate) send_timeout: Period,
+    /// Whether its connection is ended then.
+    pub(crate) send_timeout_close: bool,
+    /// Bytes of answers that wait for a client that takes nothing, before nothing more is read from it.
+    pub(crate) high_watermark: ByteSize,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { backlog: 1024, nodelay: true, sndbuf: None, recbuf: None, keepalive: TcpKeepAlive(None) }
+        Self {
+            backlog: 1024,
+            nodelay: true,
+            sndbuf: None,
+            recbuf: None,
+            keepalive: TcpKeepAlive(None),
+            send_timeout: Period::seconds(15),
+            send_timeout_close: true,
+            high_watermark: ByteSize::mebibytes(1),
+        }
     }
 }
 
@@ -301,6 +316,11 @@ impl Listener {
             "",
             "expected a name of letters, digits, `_` and `-`",
         );
+        require(
+            !self.tcp_options.send_timeout.duration().is_zero(),
+            "tcp_options.send_timeout",
+            "expected more than no time, or `infinity`",
+        );
         let has_tls = matches!(kind, ListenerKind::Ssl | ListenerKind::Wss);
         let has_websocket = matches!(kind, ListenerKind::Ws | ListenerKind::Wss);
         require(
@@ -365,6 +385,7 @@ impl Listener {
         let tls = matches!(kind, ListenerKind::Ssl | ListenerKind::Wss)
             .then(|| self.ssl_options.clone().unwrap_or_default().to_network());
         let tcp = &self.tcp_options;
+        let ends = tcp.send_timeout_close && !tcp.send_timeout.is_infinite();
         let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
         ListenerConfig {
             name: name.to_owned(),
@@ -384,6 +405,8 @@ impl Listener {
                 send_buffer: tcp.sndbuf.map(bytes),
                 receive_buffer: tcp.recbuf.map(bytes),
                 keepalive: tcp.keepalive.0,
+                send_timeout: ends.then(|| bounded(tcp.send_timeout)),
+                high_watermark: bytes(tcp.high_watermark),
             },
         }
     }
@@ -642,7 +665,10 @@ mod tests {
             "enable": true, "bind": "[::1]:8883", "max_connections": "infinity", "max_conn_rate": "10/s",
             "mountpoint": "a/", "access_rules": ["deny 10.0.0.0/8", "allow all"], "proxy_protocol": true,
             "proxy_protocol_timeout": "5s",
-            "tcp_options": {"backlog": 10, "nodelay": false, "sndbuf": "64KB", "keepalive": "240,30,5"},
+            "tcp_options": {
+                "backlog": 10, "nodelay": false, "sndbuf": "64KB", "keepalive": "240,30,5",
+                "send_timeout": "3s", "send_timeout_close": false, "high_watermark": "64KB"
+            },
             "ssl_options": {
                 "certfile": "c.pem", "keyfile": "k.pem", "cacertfile": "ca.pem", "verify": "verify_peer",
                 "fail_if_no_peer_cert": true, "versions": ["tlsv1.3"], "handshake_timeout": "15s"
@@ -688,6 +714,11 @@ mod tests {
             let texts: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
             assert!(texts.join("\n").contains(want), "{texts:?}");
         };
+        check(
+            ListenerKind::Tcp,
+            json!({"tcp_options": {"send_timeout": 0}}),
+            "tcp_options.send_timeout: expected more",
+        );
         check(ListenerKind::Tcp, json!({"ssl_options": {}}), "ssl_options: only `ssl` and `wss`");
         check(ListenerKind::Ssl, json!({"websocket": {}}), "websocket: only `ws` and `wss`");
         check(ListenerKind::Ssl, json!({}), ": `ssl_options` with `certfile`");

@@ -29,6 +29,8 @@ pub enum CloseReason {
     InternalError,
     /// More messages waited for it than may, and it is set to end then.
     QueueFull,
+    /// Its socket took nothing for too long.
+    SendTimeout,
 }
 
 impl CloseReason {
@@ -47,13 +49,16 @@ impl CloseReason {
             Self::ServerShutdown => "server_shutdown",
             Self::InternalError => "internal_error",
             Self::QueueFull => "mqueue_full",
+            Self::SendTimeout => "send_timeout",
         }
     }
 
     /// Returns what a client of 5.0 is told, if it is told anything.
     pub(crate) const fn farewell(self) -> Option<(ReasonCode, &'static str)> {
         Some(match self {
-            Self::Normal | Self::TcpClosed | Self::ProtocolError | Self::IdleTimeout => return None,
+            Self::Normal | Self::TcpClosed | Self::ProtocolError | Self::IdleTimeout | Self::SendTimeout => {
+                return None;
+            }
             Self::KeepAliveTimeout => (ReasonCode::KEEP_ALIVE_TIMEOUT, "keep alive timeout"),
             Self::Kicked => (ReasonCode::ADMINISTRATIVE_ACTION, "closed by an administrator"),
             Self::TakenOver | Self::Discarded => {

@@ -150,11 +150,24 @@ pub struct TcpOptions {
     pub receive_buffer: Option<usize>,
     /// How the system finds out that a silent peer is gone. Default: not at all.
     pub keepalive: Option<KeepAlive>,
+    /// How long a socket may take nothing while bytes wait for it, before the connection is ended; none is for ever.
+    /// Default 15 s.
+    pub send_timeout: Option<Duration>,
+    /// Bytes of answers that wait for a socket that takes nothing, before nothing more is read from it. Default 1 MiB.
+    pub high_watermark: usize,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { backlog: 1024, nodelay: true, send_buffer: None, receive_buffer: None, keepalive: None }
+        Self {
+            backlog: 1024,
+            nodelay: true,
+            send_buffer: None,
+            receive_buffer: None,
+            keepalive: None,
+            send_timeout: Some(Duration::from_secs(15)),
+            high_watermark: 1024 * 1024,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_codec::Decoder;
-use broker_core::{Connection, ConnectionKey, Outgoing};
+use broker_core::{CloseReason, Connection, ConnectionKey, Outgoing};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -50,6 +50,8 @@ pub(crate) struct LinkState {
     pub(crate) draining: Option<AbortHandle>,
     /// The bytes that were left in `out` when the socket took no more.
     pub(crate) blocked_len: usize,
+    /// Bytes of answers that wait for a socket which takes nothing, before nothing more is read from it.
+    high_watermark: usize,
     /// What the client pays for its messages with, if there is a limit.
     pub(crate) throttle: Option<Box<Throttle>>,
     /// Nothing is read for now.
@@ -57,20 +59,26 @@ pub(crate) struct LinkState {
     pub(crate) closed: bool,
 }
 
-/// Bytes of answers that are kept for a client that does not read them, before we stop to read what it sends.
+/// Bytes of answers that are gathered before they are written.
 const ANSWERS_MAX: usize = 64 * 1024;
 
 impl LinkState {
     /// Says whether nothing more should be handled for now, because of what waits for the client or for rules.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.has_unread_answers() && self.draining.is_some() || self.connection.is_saturated()
+        self.draining.is_some() && self.answers_len() > self.high_watermark || self.connection.is_saturated()
     }
 
-    /// Says whether many answers wait in `out`, beyond the messages that were there when the socket took no more.
+    /// Says whether many answers are to be written now.
     #[inline]
-    pub(crate) fn has_unread_answers(&self) -> bool {
-        self.out.len() > self.blocked_len + ANSWERS_MAX
+    pub(crate) fn has_many_answers(&self) -> bool {
+        self.answers_len() > ANSWERS_MAX && self.draining.is_none()
+    }
+
+    /// Returns the bytes in `out` beyond the messages that were there when the socket took no more.
+    #[inline]
+    fn answers_len(&self) -> usize {
+        self.out.len().saturating_sub(self.blocked_len)
     }
 
     /// Says whether the client is paused until rules have settled or its quota allows more.
@@ -107,6 +115,7 @@ impl Link {
                 waits_for_journal: false,
                 draining: None,
                 blocked_len: 0,
+                high_watermark: ticket.listener().settings().config.tcp.high_watermark,
                 throttle,
                 paused: false,
                 closed: false,
@@ -138,6 +147,20 @@ impl Link {
         if self.state.borrow().paused {
             self.room.notify_one();
         }
+    }
+
+    /// Waits until the socket takes more. Gives a reason to end the connection when that is not to be: it is broken, or
+    /// took nothing for longer than its listener allows.
+    pub(crate) async fn writable(&self) -> Result<(), CloseReason> {
+        let writable = self.writer.writable();
+        let result = match self.ticket.listener().settings().config.tcp.send_timeout {
+            None => writable.await,
+            Some(limit) => match tokio::time::timeout(limit, writable).await {
+                Ok(result) => result,
+                Err(_) => return Err(CloseReason::SendTimeout),
+            },
+        };
+        result.map_err(|_| CloseReason::TcpClosed)
     }
 
     /// Says whether the connection came in through that listener.

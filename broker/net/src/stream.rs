@@ -10,6 +10,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use broker_core::Outgoing;
 use rustls::ServerConnection;
@@ -113,6 +114,16 @@ impl Writer {
             Self::Tcp(writer) => SockRef::from(writer.as_ref()).shutdown(Shutdown::Write),
             Self::Layered(shared) => SockRef::from(&shared.borrow().wire.socket).shutdown(Shutdown::Write),
         }
+    }
+
+    /// Has the system forget what the peer has not taken when the socket is closed.
+    pub(crate) fn abort(&self) {
+        let at_once = Some(Duration::ZERO);
+        // else it keeps the bytes a while longer, and that is all
+        let _ = match self {
+            Self::Tcp(writer) => SockRef::from(writer.as_ref()).set_linger(at_once),
+            Self::Layered(shared) => SockRef::from(&shared.borrow().wire.socket).set_linger(at_once),
+        };
     }
 
     /// Reads away what the peer still sends, until it has closed too.

@@ -265,7 +265,10 @@ impl Worker {
             }
             state.connection.close(reason, &mut self.context.borrow_mut(), &mut state.out);
         }
-        self.finish(link, reason != CloseReason::TcpClosed);
+        if reason == CloseReason::SendTimeout {
+            link.writer.abort();
+        }
+        self.finish(link, !matches!(reason, CloseReason::TcpClosed | CloseReason::SendTimeout));
     }
 
     /// Lets go of a connection that has ended; `lingers` when the peer should see the last packet.

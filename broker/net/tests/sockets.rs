@@ -25,6 +25,16 @@ impl Clock for Running {
 fn start(config: BrokerConfig, workers: usize, idle_timeout: Duration) -> (Server, Arc<Broker>) {
     let broker = Broker::new(config, Arc::new(Running(Instant::now())));
     let network = ServerConfig { workers, idle_timeout, ..ServerConfig::tcp(([127, 0, 0, 1], 0).into()) };
+    start_with(network, broker, None)
+}
+
+/// Starts a server that ends connections whose sockets take nothing for that long.
+fn start_with(
+    mut network: ServerConfig,
+    broker: Arc<Broker>,
+    send_timeout: Option<Duration>,
+) -> (Server, Arc<Broker>) {
+    network.listeners[0].tcp.send_timeout = send_timeout;
     (Server::start(network, Arc::clone(&broker)).expect("a free port"), broker)
 }
 
@@ -242,6 +252,40 @@ fn a_slow_reader_loses_nothing_and_delays_nobody() {
             expect_number(&mut slow, number);
         }
     }
+}
+
+#[test]
+fn who_reads_nothing_is_given_up() {
+    let config = BrokerConfig { max_queue_len: 0, ..BrokerConfig::default() };
+    let broker = Broker::new(config, Arc::new(Running(Instant::now())));
+    let network = ServerConfig { workers: 2, ..ServerConfig::tcp(([127, 0, 0, 1], 0).into()) };
+    let (server, broker) = start_with(network, broker, Some(Duration::from_millis(500)));
+    let mut stuck = Client::connect(&server, hello("stuck", Version::V5));
+    stuck.subscribe("t", QoS::AtMostOnce);
+    let mut reader = Client::connect(&server, hello("reader", Version::V5));
+    reader.subscribe("t", QoS::AtMostOnce);
+    let mut publisher = Client::connect(&server, hello("p", Version::V5));
+    let mut number = 0;
+    // until the socket is full, and the time over
+    let until = Instant::now() + Duration::from_secs(60);
+    while broker.client("stuck").is_some() {
+        assert!(Instant::now() < until, "the connection stays");
+        if number < 400 {
+            number += 1;
+            let mut payload = vec![0; 50_000];
+            payload[..4].copy_from_slice(&u32::to_be_bytes(number));
+            publisher.send(&[message("t", &payload, 0)]);
+            expect_number(&mut reader, number);
+        } else {
+            reader.send(&[Packet::PingReq]);
+            assert_eq!(reader.read(), Some(Packet::PingResp));
+        }
+    }
+    let metric = |metric| broker.metrics().get(metric);
+    use broker_core::Metric;
+    assert!(metric(Metric::DeliveryDroppedEnded) > 0, "what waited for it is counted");
+    let all = metric(Metric::MessagesSent) + metric(Metric::DeliveryDropped);
+    assert_eq!(all, 2 * u64::from(number), "each message was sent or dropped");
 }
 
 #[track_caller]

@@ -191,14 +191,12 @@ impl Worker {
     /// Waits until the socket takes more, as often as it needs.
     async fn drain(self: Rc<Self>, link: Rc<Link>) {
         loop {
-            let broken = link.writer.writable().await.is_err();
-            let result = {
-                let state = &mut *link.state.borrow_mut();
-                if broken {
-                    Err(std::io::ErrorKind::BrokenPipe.into())
-                } else {
-                    link.writer.write(&mut state.out)
+            let result = match link.writable().await {
+                Ok(()) => {
+                    let state = &mut *link.state.borrow_mut();
+                    link.writer.write(&mut state.out).map_err(|_| CloseReason::TcpClosed)
                 }
+                Err(reason) => Err(reason),
             };
             match result {
                 Ok((written, count)) => {
@@ -213,10 +211,10 @@ impl Worker {
                         state.blocked_len = 0;
                     }
                 }
-                Err(_) => {
+                Err(reason) => {
                     link.state.borrow_mut().draining = None;
                     self.start_batch();
-                    self.close(&link, CloseReason::TcpClosed);
+                    self.close(&link, reason);
                     self.finish_batch();
                     return;
                 }

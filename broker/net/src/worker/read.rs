@@ -244,7 +244,7 @@ impl Worker {
                     if state.is_full() {
                         return Next::Pause;
                     }
-                    if context.is_urgent() || state.has_unread_answers() {
+                    if context.is_urgent() || state.has_many_answers() {
                         return Next::Yield;
                     }
                 }
