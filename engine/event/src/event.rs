@@ -139,11 +139,14 @@ impl Event {
     pub fn columns(&self) -> Map {
         match &self.body {
             Body::Publish(event) => {
-                let mut map = Map::with_capacity(Column::ALL.len() + 1);
-                for column in Column::ALL {
-                    map.insert(Text::from_static(column.name()), event.column(column));
-                }
-                map
+                // room for one more: the rule adds which it is
+                let mut list = Vec::with_capacity(Column::ALL.len() + 1);
+                list.extend(
+                    Column::ALL
+                        .into_iter()
+                        .map(|column| (Text::from_static(column.name()), event.column(column))),
+                );
+                Map::from_distinct(list)
             }
             Body::Columns(columns) => columns.clone(),
         }

@@ -68,6 +68,19 @@ impl Map {
         Self(Arc::new(Entries { list: Vec::with_capacity(entries), places: None }))
     }
 
+    /// Makes a map of `entries`, no two of which have the same key.
+    pub fn from_distinct(list: Vec<(Text, Value)>) -> Self {
+        debug_assert!(
+            list.iter().enumerate().all(|(at, (key, _))| list[..at].iter().all(|entry| entry.0 != *key)),
+            "a key is there twice"
+        );
+        let mut entries = Entries { list, places: None };
+        if entries.list.len() > SCANNED_MAX {
+            entries.index();
+        }
+        Self(Arc::new(entries))
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.list.len()
@@ -238,6 +251,10 @@ mod tests {
             let shared = map.clone();
             map.insert("new", 1_i64);
             assert!(!shared.contains_key("new"));
+            let list: Vec<(Text, Value)> = shared.clone().into_iter().collect();
+            let made = Map::from_distinct(list);
+            assert_eq!(made, shared);
+            assert!(shared.keys().all(|key| made.contains_key(key)));
             let turned: Map = shared.iter().rev().map(|(key, value)| (key.clone(), value.clone())).collect();
             assert_eq!(turned, shared);
         }

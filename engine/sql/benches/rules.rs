@@ -10,6 +10,10 @@ use engine_event::{Event, Map, PublishEvent, Text};
 use engine_sql::functions::FixedContext;
 use engine_sql::{Env, Plan, RuleSet};
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FILTER: &str = r##"SELECT payload.temp as t, clientid FROM "s/#" WHERE payload.temp > 30"##;
 const EVERYTHING: &str = r##"SELECT * FROM "s/#""##;
 const SPLIT: &str = r##"FOREACH payload.d AS e DO e.n AS n, e.v AS v INCASE e.v > 20 FROM "s/#""##;

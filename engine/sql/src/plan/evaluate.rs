@@ -72,6 +72,33 @@ impl Expr {
         }))
     }
 
+    /// The value where it lies, if it does and finding it cannot fail.
+    #[inline]
+    fn in_place<'a>(&'a self, frame: &Frame<'a>) -> Option<&'a Value> {
+        match self {
+            Self::Constant(value) => Some(value),
+            Self::Lookup(lookup) => lookup.in_place(frame),
+            _ => None,
+        }
+    }
+
+    /// The value, if it takes no more than a copy of what lies somewhere: the short way for what most fields are.
+    #[inline]
+    pub(super) fn at_hand(&self, frame: &Frame<'_>) -> Option<Value> {
+        if let Some(value) = self.in_place(frame) {
+            return Some(value.clone());
+        }
+        let Self::Lookup(lookup) = self else { return None };
+        match lookup.candidates.as_slice() {
+            [Candidate { origin: Origin::Column(Some(column), _), steps: Steps::Known(steps), .. }]
+                if steps.is_empty() =>
+            {
+                Some(frame.event.column(*column))
+            }
+            _ => None,
+        }
+    }
+
     /// Gives the truth of a condition, which must be a boolean (rule language, section 5.4).
     pub(super) fn truth<'a>(&'a self, frame: &Frame<'a>) -> Result<bool, EvalError> {
         Ok(match self {
@@ -95,6 +122,9 @@ impl Expr {
             // NOT of anything but a boolean is false
             Self::Not(operand) => matches!(*operand.eval(frame)?, Value::Bool(false)),
             Self::Compare(op, left, right) => {
+                if let (Some(left), Some(right)) = (left.in_place(frame), right.in_place(frame)) {
+                    return compare(*op, left, right);
+                }
                 let left = left.eval(frame)?;
                 compare(*op, &left, &*right.eval(frame)?)?
             }
@@ -183,6 +213,23 @@ fn decode_payload(payload: Cow<'_, Value>) -> Result<Cow<'_, Value>, EvalError> 
 }
 
 impl Lookup {
+    /// The value where it lies, if the first candidate leads there without a step.
+    #[inline]
+    fn in_place<'a>(&'a self, frame: &Frame<'a>) -> Option<&'a Value> {
+        let (first, others) = self.candidates.split_first()?;
+        if !matches!(&first.steps, Steps::Known(steps) if steps.is_empty()) {
+            return None;
+        }
+        let value = match &first.origin {
+            Origin::Slot(slot) => frame.slots.get(*slot).ok()?,
+            Origin::Register(register) => &frame.registers[*register],
+            Origin::ItemSlot(slot) => &frame.item_slots[usize::from(*slot)],
+            Origin::Item => frame.item,
+            _ => return None,
+        };
+        (others.is_empty() || !value.is_undefined()).then_some(value)
+    }
+
     /// Gives the first value that a candidate leads to, else undefined.
     pub(super) fn eval<'a>(&'a self, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
         for candidate in &self.candidates {
@@ -211,7 +258,7 @@ impl Origin {
             }),
             Self::Register(register) => Cow::Borrowed(&frame.registers[*register]),
             Self::Map(entries) => {
-                Cow::Owned(fixed_map(entries, &mut |register| frame.registers[register].clone()))
+                Cow::Owned(Value::Map(fixed_map(entries, &mut |register| frame.registers[register].clone())))
             }
             Self::Item => Cow::Borrowed(frame.item),
             Self::ItemSlot(slot) => Cow::Borrowed(&frame.item_slots[usize::from(*slot)]),
@@ -278,18 +325,15 @@ pub(super) fn metadata(rule_id: &Text) -> Value {
 }
 
 /// Makes a map of fields.
-pub(super) fn fixed_map(entries: &[(Text, FixedValue)], register: &mut dyn FnMut(usize) -> Value) -> Value {
-    let mut map = Map::with_capacity(entries.len());
-    for (key, value) in entries {
-        map.insert(key.clone(), fixed_value(value, register));
-    }
-    Value::Map(map)
+pub(super) fn fixed_map(entries: &[(Text, FixedValue)], register: &mut dyn FnMut(usize) -> Value) -> Map {
+    let entries = entries.iter().map(|(key, value)| (key.clone(), fixed_value(value, register)));
+    Map::from_distinct(entries.collect())
 }
 
 /// Makes a part of a row.
 pub(super) fn fixed_value(value: &FixedValue, register: &mut dyn FnMut(usize) -> Value) -> Value {
     match value {
         FixedValue::Register(at) => register(*at),
-        FixedValue::Map(entries) => fixed_map(entries, register),
+        FixedValue::Map(entries) => Value::Map(fixed_map(entries, register)),
     }
 }

@@ -9,7 +9,7 @@ use crate::projection::{ElementPaths, PlanSlots};
 use crate::{Env, EvalError, Part};
 
 use super::Rows;
-use super::evaluate::{Frame, METADATA, first_value, fixed_value, metadata};
+use super::evaluate::{Frame, METADATA, first_value, fixed_map, fixed_value, metadata};
 use super::ir::{Expr, Field, FieldList, FixedRow, Layout, Program, TargetStep};
 
 /// Values of the fields of a rule.
@@ -304,6 +304,10 @@ fn eval_fields<'f>(
     for field in fields {
         if let Some(value) = &field.value {
             let frame = Frame { registers: &*registers, ..*base };
+            if let Some(value) = value.at_hand(&frame) {
+                registers[field.register] = value;
+                continue;
+            }
             let value = value.eval(&frame).map_err(|error| error.in_part(field.part.clone()))?.into_owned();
             registers[field.register] = value;
         }
@@ -312,7 +316,10 @@ fn eval_fields<'f>(
 }
 
 fn fixed_row(row: &FixedRow, all: impl FnOnce() -> Map, register: &mut dyn FnMut(usize) -> Value) -> Row {
-    let mut made = if row.all { all() } else { Map::with_capacity(row.entries.len()) };
+    if !row.all {
+        return fixed_map(&row.entries, register);
+    }
+    let mut made = all();
     for (key, value) in &row.entries {
         made.insert(key.clone(), fixed_value(value, register));
     }
