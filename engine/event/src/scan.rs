@@ -59,11 +59,13 @@ impl<'a> JsonScan<'a> {
     }
 
     /// The byte here; a value begins with it.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     /// Goes past white space.
+    #[inline]
     fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
             self.at += 1;
@@ -201,6 +203,7 @@ impl<'a> JsonScan<'a> {
         Ok(())
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Declined> {
         if self.peek() == Some(byte) {
             self.at += 1;
@@ -221,6 +224,7 @@ impl<'a> JsonScan<'a> {
     ///
     /// # Errors
     /// When there is no text here.
+    #[inline]
     pub fn text(&mut self) -> Result<RawText<'a>, Declined> {
         self.expect(b'"')?;
         let begin = self.at;
@@ -300,6 +304,7 @@ impl<'a> JsonScan<'a> {
 }
 
 /// The place of the first quote, backslash or control character from `at` on, else the end.
+#[inline]
 fn special(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;

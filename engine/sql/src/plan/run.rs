@@ -131,7 +131,8 @@ fn select(
     condition: Option<&Expr>,
     early: Option<&[usize]>,
 ) -> Result<Rows, EvalError> {
-    let mut registers: Registers = smallvec::smallvec![Value::Undefined; fields.fields.len()];
+    let mut registers = Registers::new();
+    registers.resize_with(fields.fields.len(), Value::default);
     match (&fields.layout, condition) {
         (Layout::Fixed(row), condition) => {
             match (early, condition) {
@@ -192,7 +193,8 @@ impl Foreach<'_> {
     fn run(&self, base: &Frame<'_>, fields: &FieldList, condition: Option<&Expr>) -> Result<Rows, EvalError> {
         let count = fields.fields.len();
         let all = count + self.each.map_or(0, |each| each.fields.len());
-        let mut registers: Registers = smallvec::smallvec![Value::Undefined; all];
+        let mut registers = Registers::new();
+        registers.resize_with(all, Value::default);
         let streamed = self.paths.slot.is_some() && base.slots.is_alone() && base.slots.is_readable();
         let written = match fields.layout {
             Layout::Fixed(_) => {

@@ -77,16 +77,19 @@ impl Projection {
 
     /// Reads the payload of an event.
     pub fn run(&self, event: &Event) -> Slots {
+        // one place for all of it: it is large, and moving it would cost more than a short payload does
+        let mut slots = Slots::default();
         if self.slot_count == 0 {
-            return Slots::default();
+            return slots;
         }
         match event.publish() {
-            Some(message) => self.run_on_json(message.payload.as_bytes()),
+            Some(message) => self.run_on_json(message.payload.as_bytes(), &mut slots),
             None => match event.column_named("payload") {
-                Value::Text(text) => self.run_on_json(text.as_bytes()),
-                value => self.run_on_value(&value),
+                Value::Text(text) => self.run_on_json(text.as_bytes(), &mut slots),
+                value => self.run_on_value(&value, &mut slots),
             },
         }
+        slots
     }
 
     /// The slots of the plan at `place` of those that the projection was made for.
@@ -99,21 +102,22 @@ impl Projection {
         self.slots_of_plans[place][usize::from(slot)]
     }
 
-    fn run_on_json(&self, payload: &[u8]) -> Slots {
-        let mut slots = Slots::empty(self.slot_count);
-        match fill::fill(&self.root, payload, &mut slots.filled()) {
-            Ok(()) => slots,
-            Err(Declined) => match decode_json(payload) {
-                Ok(value) => self.run_on_value(&value),
-                Err(error) => Slots { error: Some(error), ..Slots::empty(self.slot_count) },
-            },
+    fn run_on_json(&self, payload: &[u8], slots: &mut Slots) {
+        slots.empty(self.slot_count);
+        if let Err(Declined) = fill::fill(&self.root, payload, &mut slots.filled()) {
+            match decode_json(payload) {
+                Ok(value) => self.run_on_value(&value, slots),
+                Err(error) => {
+                    slots.empty(self.slot_count);
+                    slots.error = Some(error);
+                }
+            }
         }
     }
 
-    fn run_on_value(&self, payload: &Value) -> Slots {
-        let mut slots = Slots::empty(self.slot_count);
+    fn run_on_value(&self, payload: &Value, slots: &mut Slots) {
+        slots.empty(self.slot_count);
         fill::fill_from_value(&self.root, payload, &mut slots.filled());
-        slots
     }
 }
 
@@ -153,8 +157,12 @@ pub struct Slots {
 }
 
 impl Slots {
-    fn empty(count: usize) -> Self {
-        Self { values: smallvec::smallvec![Value::Undefined; count], ..Self::default() }
+    /// Makes all slots undefined.
+    fn empty(&mut self, count: usize) {
+        self.values.clear();
+        self.values.resize_with(count, Value::default);
+        self.elements.clear();
+        self.error = None;
     }
 
     /// Tells whether the payload could be read.

@@ -94,7 +94,7 @@ impl Node {
     /// What is read below `key`.
     pub(super) fn key(&self, key: &[u8]) -> Option<&Self> {
         if self.keys.len() < SORTED_SEARCH_MIN {
-            self.keys.iter().find(|entry| entry.0.as_bytes() == key).map(|entry| &entry.1)
+            self.keys.iter().find(|entry| is_same(entry.0.as_bytes(), key)).map(|entry| &entry.1)
         } else {
             let at = self.keys.binary_search_by(|entry| entry.0.as_bytes().cmp(key)).ok()?;
             Some(&self.keys[at].1)
@@ -125,6 +125,12 @@ impl Node {
             elements.clear();
         }
     }
+}
+
+/// Compares keys; most differ in their length or first byte.
+#[inline]
+fn is_same(key: &[u8], other: &[u8]) -> bool {
+    key.len() == other.len() && key.first() == other.first() && key == other
 }
 
 impl Each {
