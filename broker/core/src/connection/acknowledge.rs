@@ -203,6 +203,11 @@ impl Open {
         self.held.as_ref().is_some_and(|held| held.first > 0)
     }
 
+    /// Says whether CONNACK itself is held back: nothing may be sent before it.
+    pub(super) fn holds_connack(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.holds_connack())
+    }
+
     /// Says whether there is a will with a delay.
     pub(super) fn will_waits(&self) -> bool {
         self.session.state().will.as_ref().is_some_and(|will| will.delay_s > 0)
@@ -291,9 +296,9 @@ impl Connection {
         let Phase::Open(open) = &self.phase else { return Flow::Close };
         let reason = "the session cannot be stored";
         let code = ReasonCode::QUOTA_EXCEEDED;
-        if open.held.as_ref().is_some_and(|held| held.holds_connack()) {
-            let version = open.profile.version();
-            self.refuse(version, code, reason, context, out);
+        if open.holds_connack() {
+            let peer = open.profile.peer;
+            self.refuse(&peer, code, reason, context, out);
             self.end(
                 CloseReason::InternalError,
                 WillFate::Discard,

@@ -30,7 +30,7 @@ type Refused = (ReasonCode, &'static str);
 #[derive(Debug)]
 pub(super) struct Waiting {
     endpoints: Endpoints,
-    connect: Connect,
+    pub(super) connect: Connect,
     /// Whether the client id is one that we made up.
     assigned: bool,
 }
@@ -50,12 +50,12 @@ impl Connection {
             Ok(renamed) => renamed,
             Err((code, reason)) => {
                 self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
-                return self.refuse(connect.version, code, reason, context, out);
+                return self.refuse(&peer_of(&connect), code, reason, context, out);
             }
         };
         if let Err((code, reason)) = self.check_connect(&connect) {
             self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
-            return self.refuse(connect.version, code, reason, context, out);
+            return self.refuse(&peer_of(&connect), code, reason, context, out);
         }
         let assigned = renamed || connect.client_id.is_empty();
         if connect.client_id.is_empty() {
@@ -129,7 +129,7 @@ impl Connection {
                 context.count(Metric::ConnAckAuthError, 1);
                 self.broker.tell_refused(endpoints, connect, refusal.code, context.now_ms());
                 self.broker.note_refusal(waiting.endpoints.remote.ip(), context.now_ms());
-                self.refuse(waiting.connect.version, refusal.code, refusal.reason, context, out)
+                self.refuse(&peer_of(&waiting.connect), refusal.code, refusal.reason, context, out)
             }
         }
     }
@@ -168,7 +168,7 @@ impl Connection {
         out: &mut Outgoing,
     ) -> Flow {
         self.broker.tell_refused(endpoints, connect, ReasonCode::BANNED, context.now_ms());
-        self.refuse(connect.version, ReasonCode::BANNED, "banned", context, out)
+        self.refuse(&peer_of(connect), ReasonCode::BANNED, "banned", context, out)
     }
 
     fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
@@ -223,7 +223,7 @@ impl Connection {
             Ok(found) => found,
             Err((code, reason)) => {
                 self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
-                return self.refuse(connect.version, code, reason, context, out);
+                return self.refuse(&peer_of(&connect), code, reason, context, out);
             }
         };
         let config = self.broker.config();
@@ -238,7 +238,7 @@ impl Connection {
         let resumes = !connect.clean_start && self.broker.registry.get(&connect.client_id).is_some();
         if expiry_interval_s > 0 && !self.broker.durable.admits(if resumes { 0 } else { SESSION_BYTES }) {
             let reason = "the session cannot be stored";
-            return self.refuse(connect.version, ReasonCode::QUOTA_EXCEEDED, reason, context, out);
+            return self.refuse(&peer_of(&connect), ReasonCode::QUOTA_EXCEEDED, reason, context, out);
         }
         let mut profile = self.profile(endpoints, mountpoint, &connect, identity, context);
         if !connect.properties.is_empty() {
@@ -323,11 +323,7 @@ impl Connection {
             local: endpoints.local,
             listener: endpoints.listener,
             mountpoint,
-            peer: Peer {
-                version: connect.version,
-                maximum_packet_size: properties.maximum_packet_size().unwrap_or(MAX_PACKET_SIZE),
-                problem_information: properties.request_problem_information().unwrap_or(true),
-            },
+            peer: peer_of(connect),
             bridge: connect.bridge,
             clean_start: connect.clean_start,
             keep_alive_s: imposed_keep_alive_s.unwrap_or(connect.keep_alive_s),
@@ -367,10 +363,10 @@ impl Connection {
         properties
     }
 
-    /// Refuses a CONNECT.
+    /// Refuses a CONNECT of that peer, in as many words as the peer takes.
     pub(super) fn refuse(
         &mut self,
-        version: Version,
+        peer: &Peer,
         code: ReasonCode,
         reason: &'static str,
         context: &Context,
@@ -378,12 +374,12 @@ impl Connection {
     ) -> Flow {
         context.count(Metric::ConnAckSent, 1);
         context.count(Metric::ConnAckError, 1);
-        let properties = match version {
+        let properties = match peer.version {
             Version::V5 => Properties::with_reason_string(reason),
             Version::V3 | Version::V4 => Properties::new(),
         };
         let connack = ConnAck { session_present: false, reason: code, properties };
-        if out.push_packet(&Packet::ConnAck(connack), &Peer::new(version)) {
+        if out.push_packet(&Packet::ConnAck(connack), peer) {
             context.count(Metric::PacketsSent, 1);
         }
         Flow::Close
@@ -398,6 +394,16 @@ impl Connection {
                 return client_id;
             }
         }
+    }
+}
+
+/// What a CONNECT says of the packets that its client takes.
+pub(super) fn peer_of(connect: &Connect) -> Peer {
+    let properties = connect.properties.as_ref();
+    Peer {
+        version: connect.version,
+        maximum_packet_size: properties.maximum_packet_size().unwrap_or(MAX_PACKET_SIZE),
+        problem_information: properties.request_problem_information().unwrap_or(true),
     }
 }
 

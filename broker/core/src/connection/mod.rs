@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use broker_codec::{
-    DecodeError, Disconnect, Packet, Properties, PropertiesRef, ReasonCode, Version, Violation,
+    DecodeError, Disconnect, Packet, Peer, Properties, PropertiesRef, ReasonCode, Version, Violation,
     encode_unsupported_version,
 };
 use engine_event::EventKind;
@@ -31,7 +31,7 @@ use crate::routes::Routes;
 use crate::session::{Profile, Session, Traffic};
 use acknowledge::{HeldPackets, PendingAcks};
 use aliases::{ReceivedAliases, SentAliases};
-use connect::Waiting;
+use connect::{Waiting, peer_of};
 
 /// One network connection, from its first packet to its last.
 ///
@@ -212,7 +212,11 @@ impl Connection {
             }
             Phase::New(_) | Phase::Authenticating(_) => {
                 if version == Some(Version::V5) {
-                    self.refuse(Version::V5, code, reason, context, out);
+                    let peer = match &self.phase {
+                        Phase::Authenticating(waiting) => peer_of(&waiting.connect),
+                        _ => Peer::new(Version::V5),
+                    };
+                    self.refuse(&peer, code, reason, context, out);
                 }
                 self.phase = Phase::Closed;
             }
@@ -260,9 +264,10 @@ impl Connection {
         Flow::Close
     }
 
+    /// Sends a DISCONNECT to a client that knows it and has been sent its CONNACK.
     fn say_goodbye(&self, code: ReasonCode, reason: &'static str, context: &Context, out: &mut Outgoing) {
         let Phase::Open(open) = &self.phase else { return };
-        if open.profile.version() == Version::V5 {
+        if open.profile.version() == Version::V5 && !open.holds_connack() {
             let untold =
                 open.session.state_for(self.outlet).map_or(0, |mut state| state.dropped.take_untold());
             let properties = match untold {

@@ -98,3 +98,28 @@ fn a_will_that_we_do_not_support() {
         }
     }
 }
+
+#[test]
+fn a_refusal_fits_the_client() {
+    // [MQTT-3.1.2-24] [MQTT-3.2.2-19]: the reason string is left out rather than sent to who cannot take it
+    for (maximum_packet_size, with_reason_string, answered) in
+        [(100, true, true), (20, false, true), (4, false, false)]
+    {
+        let mut bench = Bench::new();
+        let limit = Property::MaximumPacketSize(maximum_packet_size);
+        let method = Property::AuthenticationMethod("SCRAM-SHA-256");
+        let properties = Properties::from_list(&[limit, method]).expect("valid");
+        let mut client = bench.open(Version::V5);
+        client.send(&mut bench, &Packet::Connect(Box::new(Connect { properties, ..connect("c") })));
+        assert!(client.closed);
+        match &client.read(&mut bench)[..] {
+            [Packet::ConnAck(connack)] if answered => {
+                assert_eq!(connack.reason, ReasonCode::BAD_AUTHENTICATION_METHOD);
+                let reason_string = connack.properties.as_ref().reason_string();
+                assert_eq!(reason_string.is_some(), with_reason_string, "{maximum_packet_size}");
+            }
+            [] if !answered => {}
+            other => panic!("{maximum_packet_size}: {other:?}"),
+        }
+    }
+}

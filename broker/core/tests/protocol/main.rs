@@ -10,6 +10,7 @@ mod connect;
 mod delayed;
 mod delivery;
 mod events;
+mod journal;
 mod publish;
 mod queue;
 mod renamed;

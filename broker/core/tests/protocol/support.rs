@@ -304,6 +304,11 @@ impl Client {
         self.close(bench, CloseReason::TcpClosed);
     }
 
+    /// Sends what waited for the journal, as far as that is committed.
+    pub(crate) fn committed(&mut self, bench: &mut Bench) -> Flow {
+        self.connection.committed(&mut bench.context, &mut self.out)
+    }
+
     /// Gives up on acknowledgements that have been held back for too long.
     pub(crate) fn expire_acks(&mut self, bench: &mut Bench) {
         let flow = self.connection.expire_acks(&mut bench.context, &mut self.out);
