@@ -1,9 +1,9 @@
 //! Retained messages.
 
-use broker_codec::{Properties, Property, QoS, RetainHandling, SubscriptionOptions};
+use broker_codec::{Connect, Properties, Property, QoS, RetainHandling, SubscriptionOptions, Version};
 use broker_core::BrokerConfig;
 
-use crate::support::{Bench, message, message_with};
+use crate::support::{Bench, connect, message, message_with};
 
 fn publish_many(bench: &mut Bench, count: usize) {
     let mut publisher = bench.client("publisher");
@@ -143,4 +143,76 @@ fn retained_messages_wait_for_a_client_that_is_away() {
     client.vanish(&mut bench);
     let (mut client, _) = bench.connect(crate::support::resume("c"));
     assert_eq!(read_all(&mut client, &mut bench), (50, 0));
+}
+
+/// Payload and retain flag of what a new subscriber to `filter` gets.
+fn kept(bench: &mut Bench, version: Version, filter: &str) -> Vec<(String, bool)> {
+    let (mut client, _) = bench.connect(Connect { version, ..connect("late") });
+    client.subscribe(bench, filter, QoS::AtLeastOnce);
+    let messages = client.read_messages(bench).into_iter();
+    messages.map(|m| (String::from_utf8_lossy(m.payload_slice()).into_owned(), m.retain())).collect()
+}
+
+#[test]
+fn the_last_retained_message_is_kept_until_an_empty_one() {
+    // [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT-3.3.1-8]; of 3.1.1: [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    // [MQTT-3.3.1-7] [MQTT-3.3.1-8] [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.3.1-12]
+    for version in [Version::V3, Version::V4, Version::V5] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut bench = Bench::new();
+            let (mut watcher, _) = bench.connect(Connect { version, ..connect("w") });
+            watcher.subscribe(&mut bench, "t", QoS::AtMostOnce);
+            let (mut publisher, _) = bench.connect(Connect { version, ..connect("p") });
+            publisher.send(&mut bench, &message("t", "first", qos, 1, true));
+            publisher.send(&mut bench, &message("t", "second", qos, 2, true));
+            publisher.send(&mut bench, &message("t", "passing", qos, 3, false));
+            publisher.send(&mut bench, &message("t", "", qos, 4, false));
+            assert_eq!(kept(&mut bench, version, "t"), [("second".to_owned(), true)], "{version} {qos}");
+            publisher.send(&mut bench, &message("t", "", qos, 5, true));
+            assert!(kept(&mut bench, version, "t").is_empty());
+            assert_eq!(bench.broker.stats().get("retained.count"), Some(0));
+            // those who were there get all of them, none with the flag
+            let messages = watcher.read_messages(&mut bench);
+            assert!(messages.iter().all(|message| !message.retain()));
+            let payloads: Vec<_> = messages.iter().map(|m| m.payload_slice().to_vec()).collect();
+            assert_eq!(payloads, [&b"first"[..], b"second", b"passing", b"", b""], "{version} {qos}");
+        }
+    }
+}
+
+#[test]
+fn a_subscription_to_many_topics_gets_what_each_has() {
+    // [MQTT-3.3.1-9]; of 3.1.1: [MQTT-3.3.1-6]
+    let mut bench = Bench::new();
+    let mut publisher = bench.client("p");
+    for topic in ["a", "a/b", "a/c", "b", "$x"] {
+        publisher.send(&mut bench, &message(topic, topic, QoS::AtMostOnce, 0, true));
+    }
+    for (filter, want) in [("a/#", &["a", "a/b", "a/c"][..]), ("+", &["a", "b"]), ("$x", &["$x"]), ("c", &[])]
+    {
+        let mut got = kept(&mut bench, Version::V4, filter);
+        got.sort_unstable();
+        let want: Vec<_> = want.iter().map(|topic| ((*topic).to_owned(), true)).collect();
+        assert_eq!(got, want, "{filter}");
+    }
+}
+
+#[test]
+fn messages_of_a_subscription_keep_or_lose_their_flag_as_it_says() {
+    // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+    for (retain_as_published, published, delivered) in
+        [(false, true, false), (false, false, false), (true, true, true), (true, false, false)]
+    {
+        let mut bench = Bench::new();
+        let mut client = bench.client("c");
+        let options =
+            SubscriptionOptions { retain_as_published, ..SubscriptionOptions::with_qos(QoS::AtMostOnce) };
+        client.subscribe_with(&mut bench, "t", options, None);
+        bench.client("p").send(&mut bench, &message("t", "x", QoS::AtMostOnce, 0, published));
+        assert_eq!(
+            client.read_messages(&mut bench)[0].retain(),
+            delivered,
+            "{retain_as_published} {published}"
+        );
+    }
 }

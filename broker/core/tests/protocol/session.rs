@@ -205,3 +205,102 @@ fn a_received_message_is_known_until_its_release_over_connections() {
     client.send(&mut bench, &message("t", "new", QoS::ExactlyOnce, 5, false));
     assert_eq!(subscriber.read_payloads(&mut bench), ["x", "new"]);
 }
+
+#[test]
+fn a_clean_start_ends_what_was_there() {
+    // [MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.2.2-2]; of 3.1.1: [MQTT-3.1.2-6] [MQTT-3.2.2-1]
+    for version in [Version::V3, Version::V4, Version::V5] {
+        let mut bench = Bench::new();
+        let lasting = match version {
+            Version::V5 => resume("c"),
+            _ => Connect { version, clean_start: false, ..connect("c") },
+        };
+        let (mut client, _) = bench.connect(lasting.clone());
+        client.subscribe(&mut bench, "t", QoS::ExactlyOnce);
+        client.publish(&mut bench, "t", "open", QoS::ExactlyOnce, 1);
+        client.vanish(&mut bench);
+        bench.client("p").publish(&mut bench, "t", "waits", QoS::AtLeastOnce, 1);
+        let (mut client, connack) = bench.connect(Connect { version, ..connect("c") });
+        assert!(!connack.session_present);
+        bench.client("p").publish(&mut bench, "t", "new", QoS::AtLeastOnce, 1);
+        assert!(client.read(&mut bench).is_empty(), "{version}");
+        let info = bench.broker.client("c").expect("connected");
+        assert_eq!((info.subscriptions, info.queue_len, info.inflight, info.awaiting_release), (0, 0, 0, 0));
+    }
+}
+
+#[test]
+fn a_session_is_there_or_it_is_made() {
+    // [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-3]; of 3.1.1: [MQTT-3.1.2-4]
+    // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+    for (version, tells) in [(Version::V3, false), (Version::V4, true), (Version::V5, true)] {
+        let mut bench = Bench::new();
+        let lasting = match version {
+            Version::V5 => resume("c"),
+            _ => Connect { version, clean_start: false, ..connect("c") },
+        };
+        for round in 0..3 {
+            let (mut client, connack) = bench.connect(lasting.clone());
+            assert_eq!(connack.reason, ReasonCode::SUCCESS);
+            assert_eq!(connack.session_present, tells && round > 0, "{version} {round}");
+            if round == 0 {
+                client.subscribe(&mut bench, "t", QoS::AtLeastOnce);
+            } else {
+                // after CONNACK, without a SUBSCRIBE
+                assert_eq!(client.read_payloads(&mut bench), ["x"]);
+                client.acknowledge(&mut bench, 1);
+            }
+            client.vanish(&mut bench);
+            bench.client("p").publish(&mut bench, "t", "x", QoS::AtLeastOnce, 1);
+        }
+    }
+}
+
+#[test]
+fn a_session_lasts_as_long_as_its_connection() {
+    // [MQTT-4.1.0-1]; of 3.1.1: [MQTT-4.1.0-1] [MQTT-4.1.0-2]
+    for expiry_s in [0, 10] {
+        let mut bench = Bench::new();
+        let (mut client, _) = bench.connect(with_expiry("c", expiry_s));
+        client.subscribe(&mut bench, "t", QoS::AtLeastOnce);
+        bench.advance_ms(1_000_000_000);
+        bench.client("p").publish(&mut bench, "t", "x", QoS::AtLeastOnce, 1);
+        assert_eq!(client.read_payloads(&mut bench), ["x"], "{expiry_s}");
+    }
+}
+
+#[test]
+fn a_goodbye_may_change_how_long_the_session_lasts() {
+    // 3.14.2.2.2
+    for (expiry_s, lasts) in [(0, false), (5, false), (100, true)] {
+        let mut bench = Bench::new();
+        let (mut client, _) = bench.connect(with_expiry("c", 50));
+        let properties = Properties::from_list(&[Property::SessionExpiryInterval(expiry_s)]).expect("valid");
+        let disconnect = broker_codec::Disconnect { reason: ReasonCode::NORMAL_DISCONNECTION, properties };
+        client.send(&mut bench, &Packet::Disconnect(disconnect));
+        bench.advance_ms(60_000);
+        assert_eq!(bench.broker.client("c").is_some(), lasts, "{expiry_s}");
+    }
+}
+
+#[test]
+fn who_is_taken_over_is_told_and_let_go() {
+    // [MQTT-3.1.4-3]; of 3.1.1: [MQTT-3.1.4-2]: closed without a word
+    for (version, told) in [(Version::V3, false), (Version::V4, false), (Version::V5, true)] {
+        for clean_start in [false, true] {
+            let mut bench = Bench::new();
+            let (mut first, _) = bench.connect(Connect { version, ..connect("c") });
+            let (second, _) = bench.connect(Connect { version, clean_start, ..connect("c") });
+            bench.deliver_mail(&mut first);
+            assert!(first.closed && !second.closed);
+            match &first.read(&mut bench)[..] {
+                [Packet::Disconnect(goodbye)] if told => {
+                    assert_eq!(goodbye.reason, ReasonCode::SESSION_TAKEN_OVER);
+                }
+                [] if !told => {}
+                other => panic!("{version}: {other:?}"),
+            }
+            assert_eq!(bench.broker.clients().len(), 1);
+        }
+    }
+}

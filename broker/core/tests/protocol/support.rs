@@ -192,7 +192,14 @@ impl Client {
         self.read_written()
     }
 
-    fn read_written(&mut self) -> Vec<Packet> {
+    /// Returns the bytes that the client gets now, answers first.
+    pub(crate) fn read_bytes(&mut self, bench: &mut Bench) -> Vec<u8> {
+        while self.connection.fill(64 * 1024, &mut bench.context, &mut self.out) {}
+        self.take_written();
+        std::mem::take(&mut self.unread)
+    }
+
+    fn take_written(&mut self) {
         while !self.out.is_empty() {
             let mut slices = [IoSlice::new(&[]); 8];
             let filled = self.out.slices(&mut slices);
@@ -201,6 +208,10 @@ impl Client {
             let count = self.unread.len() - start;
             self.out.advance(count);
         }
+    }
+
+    fn read_written(&mut self) -> Vec<Packet> {
+        self.take_written();
         let mut packets = Vec::new();
         while !self.unread.is_empty() {
             match self.client_side.decode_slice(&self.unread).expect("the broker speaks MQTT") {
@@ -358,6 +369,20 @@ pub(crate) fn will(topic: &str, delay_s: u32) -> Option<Will> {
         retain: false,
         properties,
     })
+}
+
+/// Makes bytes of hexadecimal numbers and texts: `30 05 "a/b" 00` (a text without its length).
+pub(crate) fn bytes(notation: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, part) in notation.split('"').enumerate() {
+        if index % 2 == 1 {
+            out.extend_from_slice(part.as_bytes());
+            continue;
+        }
+        let numbers = part.split_whitespace().map(|number| u8::from_str_radix(number, 16));
+        out.extend(numbers.map(|number| number.expect("a test writes two hexadecimal digits")));
+    }
+    out
 }
 
 pub(crate) fn id(number: u16) -> PacketId {
