@@ -7,9 +7,10 @@ mod support;
 use std::num::NonZeroU16;
 
 use broker_codec::{
-    Ack, ConnAck, Decoder, Delivery, Disconnect, EncodeError, MAX_PACKET_SIZE, Packet, PacketId, Peer,
+    Ack, Auth, ConnAck, Decoder, Delivery, Disconnect, EncodeError, MAX_PACKET_SIZE, Packet, PacketId, Peer,
     Properties, Property, PropertyError, PropertyId, Publish, PublishBuilder, QoS, ReasonCode,
-    RetainHandling, Role, SubAck, SubscriptionOptions, TopicAlias, Version, encode_unsupported_version,
+    RetainHandling, Role, SubAck, SubscriptionOptions, TopicAlias, UnsubAck, Version,
+    encode_unsupported_version,
 };
 use support::{VERSIONS, bytes, connected, decode_one};
 
@@ -276,6 +277,50 @@ fn what_does_not_fit_is_left_out() {
     assert_eq!(kept(1000, false), Ok(vec![]));
     let packet = packet.packet_type();
     assert_eq!(kept(4, true), Err(EncodeError::TooLarge { packet, size: 5, limit: 4 }));
+}
+
+/// [MQTT-3.2.2-19], [MQTT-3.2.2-20], and of each other answer the statements -2 and -3 of its properties:
+/// [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2], [MQTT-3.9.2-1], [MQTT-3.11.2-1],
+/// [MQTT-3.14.2-3], [MQTT-3.15.2-2]; [MQTT-3.1.2-29]
+#[test]
+fn no_answer_is_larger_than_its_receiver_takes() {
+    let texts = [Property::UserProperty("k", "v"), Property::ReasonString("why it is so")];
+    let properties = Properties::from_list(&texts).expect("valid");
+    let method = [Property::AuthenticationMethod("m"), texts[0], texts[1]];
+    let of_auth = Properties::from_list(&method).expect("valid");
+    let ack = Ack { packet_id: id(1), reason: ReasonCode::SUCCESS, properties: properties.clone() };
+    let (packet_id, reason) = (id(1), ReasonCode::SUCCESS);
+    let suback = SubAck { packet_id, properties: properties.clone(), reasons: vec![reason; 3] };
+    let unsuback = UnsubAck { packet_id, properties: properties.clone(), reasons: vec![reason; 3] };
+    for packet in [
+        Packet::ConnAck(ConnAck { session_present: false, reason, properties: properties.clone() }),
+        Packet::PubAck(ack.clone()),
+        Packet::PubRec(ack.clone()),
+        Packet::PubRel(ack.clone()),
+        Packet::PubComp(ack),
+        Packet::SubAck(suback),
+        Packet::UnsubAck(unsuback),
+        Packet::Disconnect(Disconnect { reason, properties }),
+        Packet::Auth(Auth { reason: ReasonCode::CONTINUE_AUTHENTICATION, properties: of_auth }),
+    ] {
+        let whole = packet.encoded_len(Version::V5);
+        for problem_information in [true, false] {
+            let told = problem_information || matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_));
+            for maximum_packet_size in 1..=whole as u32 {
+                let peer = Peer { version: Version::V5, maximum_packet_size, problem_information };
+                let mut out = Vec::new();
+                let Ok(len) = packet.encode_for(&peer, &mut out) else {
+                    assert!(out.is_empty() && (maximum_packet_size as usize) < whole);
+                    continue;
+                };
+                assert!(len == out.len() && len <= maximum_packet_size as usize, "{packet:?}");
+                assert!(len < whole || told, "{packet:?}");
+                let short = decode_one(&mut connected(Role::Client, Version::V5), &out).expect("a packet");
+                assert_eq!(short.packet_type(), packet.packet_type());
+                assert_eq!(short == packet, told && maximum_packet_size as usize == whole);
+            }
+        }
+    }
 }
 
 #[test]

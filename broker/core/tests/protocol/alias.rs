@@ -1,6 +1,7 @@
 //! Topic aliases, both ways.
 
-use broker_codec::{Connect, Packet, Properties, Property, QoS, ReasonCode, Version};
+use broker_codec::{Connect, Packet, Properties, Property, PublishBuilder, QoS, ReasonCode, Version};
+use broker_core::BrokerConfig;
 
 use crate::support::{Bench, Client, connect, resume};
 
@@ -30,7 +31,7 @@ fn check(client: &mut Client, bench: &mut Bench, published: &[&str], want: &[(&s
 
 #[test]
 fn a_client_that_offers_aliases_gets_each_topic_once() {
-    // [MQTT-3.1.2-26] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
+    // [MQTT-3.1.2-26] [MQTT-3.3.2-11]
     let mut bench = Bench::new();
     let mut client = client_with(&mut bench, &[Property::TopicAliasMaximum(2)]);
     check(
@@ -93,7 +94,7 @@ fn an_alias_never_makes_a_packet_too_large() {
 
 #[test]
 fn aliases_of_a_client_are_held_to_our_maximum() {
-    // [MQTT-3.2.2-17] [MQTT-3.3.2-8] [MQTT-3.3.2-10]
+    // [MQTT-3.2.2-17] [MQTT-3.3.2-8] [MQTT-3.3.2-9]
     for (alias, topic, want) in [
         (257_u16, "t", ReasonCode::TOPIC_ALIAS_INVALID),
         (0, "t", ReasonCode::TOPIC_ALIAS_INVALID),
@@ -111,4 +112,50 @@ fn aliases_of_a_client_are_held_to_our_maximum() {
         let Packet::Disconnect(goodbye) = client.read_one(&mut bench) else { panic!("no DISCONNECT") };
         assert_eq!(goodbye.reason, want, "alias {alias}");
     }
+}
+
+#[test]
+fn every_alias_up_to_our_maximum_is_taken() {
+    // [MQTT-3.3.2-12]; in QoS 0, so that nobody stands in the way
+    let mut bench = Bench::new();
+    let mut watcher = bench.client("watcher");
+    watcher.subscribe(&mut bench, "#", QoS::AtMostOnce);
+    let (mut client, connack) = bench.connect(connect("c"));
+    let maximum = connack.properties.as_ref().topic_alias_maximum().expect("we take some");
+    assert_eq!(maximum, 256);
+    let alias = |topic: &str, alias: u16| {
+        let properties = Properties::from_list(&[Property::TopicAlias(alias)]).expect("valid");
+        let builder = PublishBuilder { topic, properties: properties.as_ref(), ..PublishBuilder::default() };
+        Packet::Publish(builder.build().expect("a message"))
+    };
+    for number in 1..=maximum {
+        client.send(&mut bench, &alias(&format!("t/{number}"), number));
+    }
+    for number in 1..=maximum {
+        client.send(&mut bench, &alias("", number));
+    }
+    // a new name takes the place of the old one
+    client.send(&mut bench, &alias("new", maximum));
+    client.send(&mut bench, &alias("", maximum));
+    let first = (1..=maximum).map(|number| format!("t/{number}"));
+    let want: Vec<_> = first.clone().chain(first).chain(["new".to_owned(), "new".to_owned()]).collect();
+    let got: Vec<_> = topics(&mut watcher, &mut bench).into_iter().map(|(topic, _)| topic).collect();
+    assert_eq!(got, want);
+    // [MQTT-3.3.2-7]: they end with the connection
+    client.vanish(&mut bench);
+    let mut client = bench.client("c");
+    client.send(&mut bench, &alias("", 1));
+    let Packet::Disconnect(goodbye) = client.read_one(&mut bench) else { panic!("no DISCONNECT") };
+    assert_eq!(goodbye.reason, ReasonCode::PROTOCOL_ERROR);
+}
+
+#[test]
+fn a_broker_that_takes_no_aliases_says_so() {
+    // [MQTT-3.2.2-18]
+    let mut bench = Bench::with(BrokerConfig { max_topic_alias: 0, ..BrokerConfig::default() });
+    let (mut client, connack) = bench.connect(connect("c"));
+    assert!(connack.properties.as_ref().topic_alias_maximum().is_none_or(|maximum| maximum == 0));
+    client.send_bytes(&mut bench, b"\x30\x07\x00\x01t\x03\x23\x00\x01");
+    let Packet::Disconnect(goodbye) = client.read_one(&mut bench) else { panic!("no DISCONNECT") };
+    assert_eq!(goodbye.reason, ReasonCode::TOPIC_ALIAS_INVALID);
 }

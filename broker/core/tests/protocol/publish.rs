@@ -179,6 +179,32 @@ fn an_identifier_is_free_after_a_refusal() {
 }
 
 #[test]
+fn a_forbidden_message_is_answered_and_goes_nowhere() {
+    // 5.0: [MQTT-3.4.2-1] [MQTT-3.5.2-1]; of 3.1.1: [MQTT-3.3.5-2]: no answer can say no, so it is a yes
+    for (version, want) in [
+        (Version::V3, ReasonCode::SUCCESS),
+        (Version::V4, ReasonCode::SUCCESS),
+        (Version::V5, ReasonCode::NOT_AUTHORIZED),
+    ] {
+        let (mut bench, forbids) = forbidding();
+        forbids.0.lock().expect("not poisoned").push("t");
+        let mut watcher = bench.client("w");
+        watcher.subscribe(&mut bench, "#", QoS::ExactlyOnce);
+        let (mut client, _) = bench.connect(Connect { version, ..connect("c") });
+        client.publish(&mut bench, "t", "x", QoS::AtMostOnce, 0);
+        client.publish(&mut bench, "t", "x", QoS::AtLeastOnce, 1);
+        client.send(&mut bench, &message("t", "x", QoS::ExactlyOnce, 2, true));
+        match &client.read(&mut bench)[..] {
+            [Packet::PubAck(one), Packet::PubRec(two)] => assert_eq!([one.reason, two.reason], [want; 2]),
+            other => panic!("{version}: {other:?}"),
+        }
+        assert!(watcher.read(&mut bench).is_empty());
+        assert!(bench.broker.retained_message("t").is_none());
+        assert!(!client.closed);
+    }
+}
+
+#[test]
 fn a_forbidden_filter_is_answered_in_its_slot() {
     // [MQTT-3.9.3-2]; of 3.1.1: [MQTT-3.9.3-2]
     for (version, want) in [

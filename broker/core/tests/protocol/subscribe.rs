@@ -225,14 +225,23 @@ fn what_a_broker_without_all_qualities_takes() {
         shared_subscription: false,
         ..BrokerConfig::default()
     };
-    let mut bench = Bench::with(config.clone());
-    let mut client = bench.client("c");
-    let filters =
-        [("a", QoS::AtMostOnce), ("b", QoS::AtLeastOnce), ("c", QoS::ExactlyOnce), ("#", QoS::AtMostOnce)];
-    let suback = subscribe(&mut bench, &mut client, 1, &filters);
-    let no_wildcards = ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED; // [MQTT-3.8.3-1] of 3.1.1: -2
-    let (one, none) = (ReasonCode::GRANTED_QOS_1, ReasonCode::GRANTED_QOS_0);
-    assert_eq!(suback.reasons, [none, one, one, no_wildcards]);
+    for version in [Version::V4, Version::V5] {
+        let mut bench = Bench::with(config.clone());
+        let (mut client, _) = bench.connect(Connect { version, ..connect("c") });
+        let filters = [
+            ("a", QoS::AtMostOnce),
+            ("b", QoS::AtLeastOnce),
+            ("c", QoS::ExactlyOnce),
+            ("#", QoS::AtMostOnce),
+        ];
+        let suback = subscribe(&mut bench, &mut client, 1, &filters);
+        let no_wildcards = match version {
+            Version::V5 => ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+            _ => ReasonCode::UNSPECIFIED_ERROR, // of 3.1.1: [MQTT-3.8.3-2]
+        };
+        let (one, none) = (ReasonCode::GRANTED_QOS_1, ReasonCode::GRANTED_QOS_0);
+        assert_eq!(suback.reasons, [none, one, one, no_wildcards]);
+    }
     for (packet, want) in [
         (message("a", "x", QoS::ExactlyOnce, 1, false), ReasonCode::QOS_NOT_SUPPORTED),
         (message("a", "x", QoS::AtMostOnce, 0, true), ReasonCode::RETAIN_NOT_SUPPORTED),

@@ -1,6 +1,7 @@
 //! A server on loopback, authorities that sign certificates, and a client over any stream.
 
 #![allow(unreachable_pub)] // a module of a test
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -102,7 +103,7 @@ pub fn connect_bytes(client_id: &str) -> Vec<u8> {
     bytes
 }
 
-fn hello(client_id: &str) -> Connect {
+pub fn hello(client_id: &str) -> Connect {
     Connect {
         version: Version::V5,
         bridge: false,
@@ -356,6 +357,16 @@ impl<S: Read + Write> Write for Framed<S> {
     }
 }
 
+fn will_of((topic, payload): (&str, &'static [u8])) -> Will {
+    Will {
+        topic: topic.to_owned(),
+        payload: payload.into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: Properties::new(),
+    }
+}
+
 /// A client of MQTT 5 that blocks.
 pub struct Client<S> {
     stream: S,
@@ -381,22 +392,29 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    pub fn connect_as_with_keep_alive(
+        stream: S,
+        client_id: &str,
+        keep_alive_s: u16,
+        will: Option<(&str, &'static [u8])>,
+    ) -> Self {
+        let connect = Connect { keep_alive_s, will: will.map(will_of), ..hello(client_id) };
+        Self::try_connect_with(stream, connect).expect("welcome")
+    }
+
     pub fn try_connect(
         stream: S,
         client_id: &str,
         username: Option<&str>,
         will: Option<(&str, &'static [u8])>,
     ) -> Result<Self, ReasonCode> {
+        let username = username.map(str::to_owned);
+        Self::try_connect_with(stream, Connect { username, will: will.map(will_of), ..hello(client_id) })
+    }
+
+    fn try_connect_with(stream: S, connect: Connect) -> Result<Self, ReasonCode> {
         let decoder = Decoder::client(Version::V5, MAX_PACKET_SIZE);
         let mut client = Self { stream, decoder, unread: Vec::new(), assigned_client_id: None };
-        let will = will.map(|(topic, payload)| Will {
-            topic: topic.to_owned(),
-            payload: payload.into(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            properties: Properties::new(),
-        });
-        let connect = Connect { username: username.map(str::to_owned), will, ..hello(client_id) };
         client.send(&[Packet::Connect(Box::new(connect))]);
         let Some(Packet::ConnAck(connack)) = client.read() else { panic!("no CONNACK") };
         if connack.reason != ReasonCode::SUCCESS {
