@@ -81,6 +81,11 @@ impl Map {
         Self(Arc::new(entries))
     }
 
+    /// Tells whether no other map shares the memory of this one.
+    pub fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.list.len()

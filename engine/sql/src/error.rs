@@ -92,6 +92,14 @@ pub enum EvalError {
         /// The limit in words.
         limit: &'static str,
     },
+    /// A value or a row that is larger than any rule needs, with all its copies counted.
+    #[error("{what} has more than {limit}")]
+    SizeLimit {
+        /// What grew.
+        what: &'static str,
+        /// The limit in words.
+        limit: &'static str,
+    },
     /// A condition gave something other than a boolean.
     #[error("a condition must give a boolean, found {found}")]
     NotBoolean {

@@ -8,9 +8,7 @@ use crate::EvalError;
 use crate::error::describe;
 use crate::syntax::Op;
 
-/// Bytes of a text that a rule makes: it runs where clients are served, and a few fields that each double the one before
-/// would take all memory.
-pub(crate) const TEXT_BYTES_MAX: usize = 64 << 20;
+use super::size::TEXT_BYTES_MAX;
 
 /// Bits of an integer that a rule makes; multiplying larger ones takes too long.
 const INTEGER_BITS_MAX: u64 = 1 << 16;

@@ -3,7 +3,7 @@
 use engine_event::Value;
 
 use crate::EvalError;
-use crate::evaluate::TEXT_BYTES_MAX;
+use crate::evaluate::{FREE_ITEMS, FREE_TEXT_BYTES, TEXT_BYTES_MAX, own_bytes};
 
 use super::{Args, FunctionContext};
 
@@ -39,12 +39,13 @@ impl FunctionDef {
         }
         let args = Args::new(self, values, context);
         let result = (self.eval)(&args)?;
-        match &result {
-            Value::Text(text) if text.len() > TEXT_BYTES_MAX && !is_long_already(values, text.len()) => {
-                Err(args.fail(TEXT_TOO_LONG))
-            }
-            _ => Ok(result),
-        }
+        let is_large = match &result {
+            Value::Text(text) => text.len() > FREE_TEXT_BYTES,
+            Value::Array(items) => items.len() > FREE_ITEMS || has_long_text(values),
+            Value::Map(map) => map.len() > FREE_ITEMS || has_long_text(values),
+            _ => false,
+        };
+        if is_large { count_made(&args, result) } else { Ok(result) }
     }
 
     /// Tells whether the function can be called with `count` arguments.
@@ -94,6 +95,24 @@ impl FunctionDef {
 
 /// What is said of a result above [`TEXT_BYTES_MAX`].
 pub(super) const TEXT_TOO_LONG: &str = "the result is larger than 64 MiB";
+
+/// Tells whether one of the arguments is a text that much can be made of.
+fn has_long_text(values: &[Value]) -> bool {
+    values.iter().any(|value| matches!(value, Value::Text(text) if text.len() > FREE_TEXT_BYTES))
+}
+
+/// Counts a result that is not small, unless it was there before.
+#[cold]
+fn count_made(args: &Args<'_>, result: Value) -> Result<Value, EvalError> {
+    if let Value::Text(text) = &result
+        && text.len() > TEXT_BYTES_MAX
+        && !is_long_already(args.values(), text.len())
+    {
+        return Err(args.fail(TEXT_TOO_LONG));
+    }
+    args.context().made(own_bytes(&result))?;
+    Ok(result)
+}
 
 /// Tells whether one of the arguments is a text of that length: then the function did not make it grow.
 fn is_long_already(values: &[Value], len: usize) -> bool {

@@ -2,6 +2,8 @@
 
 use engine_event::{Text, Value};
 
+use crate::EvalError;
+
 use super::CompiledCache;
 
 /// Time that a `jq` call has when it names none and the server sets no other, in milliseconds. Rules run on the thread
@@ -59,6 +61,14 @@ pub trait FunctionContext {
 
     /// Compiled regular expressions and jq programs, kept between runs of the same plan.
     fn compiled(&self) -> &CompiledCache;
+
+    /// Counts `bytes` that were made for this run.
+    ///
+    /// # Errors
+    /// When all that the run has made is more than a rule may make of one event.
+    fn made(&self, _bytes: usize) -> Result<(), EvalError> {
+        Ok(())
+    }
 
     /// Time limit of a `jq` call that names none.
     fn jq_time_limit_ms(&self) -> u64 {

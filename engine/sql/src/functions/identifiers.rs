@@ -2,6 +2,8 @@
 
 use engine_event::{Text, Value};
 
+use crate::evaluate::Size;
+
 use super::{Arg, Args, Example, FunctionDef, Type};
 
 /// Functions of this group.
@@ -66,14 +68,17 @@ const KV_STORE_PUT: FunctionDef = FunctionDef {
     args: KEY_VALUE,
     returns: Type::Bool,
     summary: "Sets `key` in a store in memory that all rules of this node share, and gives true. Fails when the store \
-              is full.",
+              is full, or the value larger than a rule may make.",
     examples: &[
         Example::new("kv_store_put('k', 1)", "true"),
         Example::new("kv_store_put(undefined, undefined)", "true"),
     ],
-    eval: |args| match args.context().store_put(args.value(0), args.value(1)) {
-        Ok(()) => Ok(Value::Bool(true)),
-        Err(reason) => Err(args.fail(reason)),
+    eval: |args| {
+        Size::check(args.value(1))?;
+        match args.context().store_put(args.value(0), args.value(1)) {
+            Ok(()) => Ok(Value::Bool(true)),
+            Err(reason) => Err(args.fail(reason)),
+        }
     },
 };
 
@@ -112,9 +117,12 @@ const PROC_DICT_PUT: FunctionDef = FunctionDef {
     args: KEY_VALUE,
     returns: Type::Any,
     summary: "Sets `key` in a store of the run's connection, and gives what was there, or undefined. Fails when the \
-              store is full.",
+              store is full, or the value larger than a rule may make.",
     examples: &[Example::new("proc_dict_put('k', 1)", "undefined")],
-    eval: |args| args.context().scratch_put(args.value(0), args.value(1)).map_err(|reason| args.fail(reason)),
+    eval: |args| {
+        Size::check(args.value(1))?;
+        args.context().scratch_put(args.value(0), args.value(1)).map_err(|reason| args.fail(reason))
+    },
 };
 
 const PROC_DICT_GET: FunctionDef = FunctionDef {

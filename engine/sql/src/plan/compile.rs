@@ -9,6 +9,7 @@ use crate::{Part, Problem};
 
 use super::explain::{self, Explainer};
 use super::expression::is_infallible;
+use super::growth::Growth;
 use super::ir::{
     Candidate, Expr, Field, FieldList, FixedRow, FixedValue, Layout, Lookup, Origin, Program, Steps,
     TargetStep,
@@ -49,6 +50,7 @@ pub(super) struct Compiler<'a> {
     /// An element of FOREACH is read as a whole, or at a place that is looked up.
     pub(super) reads_whole_elements: bool,
     registers: usize,
+    growth: Growth,
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -66,7 +68,7 @@ pub(super) fn explainer(sql: &str, rule: &Rule) -> Explainer {
     let mut condition = Vec::new();
     if let Some(expr) = &rule.condition {
         explain::each_part(expr, &mut Vec::new(), &mut |text, expr| {
-            condition.push((text, compiler.expression(expr, scope)));
+            condition.push((text, compiler.bounded(expr, scope)));
         });
     }
     let paths: Vec<PayloadPath> = compiler.payload_paths.into_iter().collect();
@@ -81,6 +83,7 @@ impl<'a> Compiler<'a> {
             element_paths: IndexSet::new(),
             reads_whole_elements: false,
             registers: 0,
+            growth: Growth::default(),
             warnings: Vec::new(),
         }
     }
@@ -91,7 +94,7 @@ impl Compiler<'_> {
         let nothing = Scope { output: None, item: None, merged: None };
         let (fields, names) = self.fields("SELECT", fields, nothing);
         let scope = Scope { merged: Some(&names), ..nothing };
-        let condition = condition.map(|condition| self.expression(condition, scope));
+        let condition = condition.map(|condition| self.bounded(condition, scope));
         let early = condition.as_ref().and_then(|condition| early(&fields, condition));
         Program::Select { fields, condition, early }
     }
@@ -109,9 +112,9 @@ impl Compiler<'_> {
         let (mut fields, names) = self.fields("FOREACH", fields, nothing);
         decode_bare_payload(last, &mut fields);
         let scope = Scope { merged: Some(&names), ..nothing };
-        let condition = condition.map(|condition| self.expression(condition, scope));
+        let condition = condition.map(|condition| self.bounded(condition, scope));
         let scope = Scope { item: Some(&item), ..scope };
-        let incase = incase.map(|incase| self.expression(incase, scope));
+        let incase = incase.map(|incase| self.bounded(incase, scope));
         let each = each.map(|each| self.fields("DO", each, scope).0);
         let elements = self.elements(&fields, condition.as_ref(), each.as_ref(), incase.as_ref());
         Program::Foreach { fields, item, condition, each, incase, elements: Box::new(elements) }
@@ -174,8 +177,15 @@ impl Compiler<'_> {
             let part = Part::Field { list, place: place + 1, position: field.span.start };
             let target = target(field, place);
             let value = match &field.kind {
-                FieldKind::All => None,
-                FieldKind::Value { value, .. } => Some(self.expression(value, scope)),
+                FieldKind::All => {
+                    self.growth.add_all();
+                    None
+                }
+                FieldKind::Value { value, .. } => {
+                    let mut value = self.expression(value, scope);
+                    self.growth.add_field(&mut value);
+                    Some(value)
+                }
             };
             let steps = target.as_ref().map(|path| self.target_steps(path, scope)).unwrap_or_default();
             if let Names::Known(known) = &mut names {
@@ -192,7 +202,16 @@ impl Compiler<'_> {
             Names::Known(known) => Layout::Fixed(FixedRow { all: known.all, entries: fixed(&known.entries) }),
             Names::Written => Layout::Written,
         };
-        (FieldList { fields: compiled, layout }, names)
+        let counted = self.growth.is_counted();
+        self.growth.end_list();
+        (FieldList { fields: compiled, layout, counted }, names)
+    }
+
+    /// Compiles a condition, so that what it makes does not become too large.
+    fn bounded(&mut self, condition: &syntax::Expr, scope: Scope<'_>) -> Expr {
+        let mut condition = self.expression(condition, scope);
+        self.growth.bound(&mut condition);
+        condition
     }
 
     fn target_steps(&mut self, path: &syntax::Path, scope: Scope<'_>) -> Vec<TargetStep> {
@@ -269,6 +288,7 @@ fn decode_bare_payload(last: &syntax::Field, fields: &mut FieldList) {
 /// fail once the payload is known to be JSON.
 fn early(fields: &FieldList, condition: &Expr) -> Option<Vec<usize>> {
     if !matches!(fields.layout, Layout::Fixed(_))
+        || fields.counted
         || !fields.fields.iter().all(|field| field.value.as_ref().is_none_or(is_infallible))
     {
         return None;

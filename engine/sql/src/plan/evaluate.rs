@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use crate::EvalError;
 use crate::error::describe;
 use crate::evaluate::{
-    ReadStep, UNDEFINED, arithmetic, compare, is_equal_to_any, like, matches_topic, negative, range, read,
+    FREE_ITEMS, FREE_TEXT_BYTES, ReadStep, Size, UNDEFINED, arithmetic, compare, is_equal_to_any, like,
+    matches_topic, negative, own_bytes, range, read,
 };
 use crate::functions::{FunctionContext, FunctionDef};
 use crate::projection::PlanSlots;
@@ -35,6 +36,26 @@ pub(super) struct Frame<'a> {
     pub(super) merged: Option<&'a Map>,
 }
 
+impl Frame<'_> {
+    /// Counts a value that was just made, unless it is small.
+    #[inline]
+    fn made(&self, value: Value) -> Result<Value, EvalError> {
+        let is_large = match &value {
+            Value::Text(text) => text.len() > FREE_TEXT_BYTES,
+            Value::Array(items) => items.len() > FREE_ITEMS,
+            Value::Map(map) => map.len() > FREE_ITEMS,
+            _ => false,
+        };
+        if is_large { self.count_made(value) } else { Ok(value) }
+    }
+
+    #[cold]
+    fn count_made(&self, value: Value) -> Result<Value, EvalError> {
+        self.context.made(own_bytes(&value))?;
+        Ok(value)
+    }
+}
+
 impl Expr {
     /// Gives the value.
     pub(super) fn eval<'a>(&'a self, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
@@ -42,14 +63,19 @@ impl Expr {
             Self::Constant(value) => return Ok(Cow::Borrowed(value)),
             Self::Lookup(lookup) => return lookup.eval(frame),
             Self::Fails(error) => return Err(error.clone()),
-            Self::Range(lookup, first, last) => range(&*lookup.eval(frame)?, *first, *last)?,
+            Self::Range(lookup, first, last) => frame.made(range(&*lookup.eval(frame)?, *first, *last)?)?,
             Self::DecodedPayload(lookup) => return decode_payload(lookup.eval(frame)?),
-            Self::Array(items) => Value::array(eval_all(items, frame)?.into_vec()),
+            Self::Array(items) => frame.made(Value::array(eval_all(items, frame)?.into_vec()))?,
+            Self::Counted(value) => {
+                let value = value.eval(frame)?;
+                Size::check(&value)?;
+                return Ok(value);
+            }
             Self::Call(function, arguments) => call(function, arguments, frame)?,
             Self::Negative(value) => negative(&*value.eval(frame)?)?,
             Self::Arithmetic(op, left, right) => {
                 let left = left.eval(frame)?;
-                arithmetic(*op, &left, &*right.eval(frame)?)?
+                frame.made(arithmetic(*op, &left, &*right.eval(frame)?)?)?
             }
             Self::Conditions(branches, otherwise) => {
                 for (when, then) in branches {
@@ -258,7 +284,8 @@ impl Origin {
             }),
             Self::Register(register) => Cow::Borrowed(&frame.registers[*register]),
             Self::Map(entries) => {
-                Cow::Owned(Value::Map(fixed_map(entries, &mut |register| frame.registers[register].clone())))
+                let map = fixed_map(entries, &mut |register| frame.registers[register].clone());
+                Cow::Owned(frame.made(Value::Map(map))?)
             }
             Self::Item => Cow::Borrowed(frame.item),
             Self::ItemSlot(slot) => Cow::Borrowed(&frame.item_slots[usize::from(*slot)]),
@@ -284,8 +311,19 @@ impl Candidate {
         };
         let origin = if self.is_payload { decode_payload(origin)? } else { origin };
         Ok(match origin {
-            Cow::Borrowed(value) => read(value, steps),
-            Cow::Owned(value) => Cow::Owned(read(&value, steps).into_owned()),
+            Cow::Borrowed(value) => match read(value, steps) {
+                // decoded just now
+                Cow::Owned(value) => Cow::Owned(frame.count_made(value)?),
+                value => value,
+            },
+            Cow::Owned(origin) => {
+                let value = read(&origin, steps).into_owned();
+                if matches!(origin, Value::Text(_)) {
+                    drop(origin);
+                    return frame.count_made(value).map(Cow::Owned);
+                }
+                Cow::Owned(value)
+            }
         })
     }
 }

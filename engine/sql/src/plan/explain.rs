@@ -2,14 +2,16 @@
 
 use engine_event::{Event, Map, Value};
 
+use crate::evaluate::Size;
 use crate::functions::CompiledCache;
 use crate::projection::{PlanSlots, Projection};
 use crate::syntax::{self, Expr, ExprKind, Rule};
 use crate::{Env, EvalError};
 
+use super::context::RunContext;
 use super::evaluate::Frame;
 use super::ir::{self, FieldList, Layout};
-use super::run::{RunContext, base_frame, write_field, write_steps};
+use super::run::{base_frame, write_field, write_steps};
 
 /// Parts of a condition that are shown.
 pub(super) const PARTS_MAX: usize = 64;
@@ -48,17 +50,23 @@ impl Explainer {
     /// Evaluates every part by itself, also those that a run would not come to.
     pub(super) fn explain(&self, event: &Event, env: &Env<'_>, compiled: &CompiledCache) -> Explanation {
         let slots = self.projection.run(event);
-        let context = RunContext { event, world: env.context, compiled };
+        let context = RunContext::new(event, env.context, compiled);
         let base = base_frame(event, PlanSlots::of_one(&slots), env, &context);
         let written = matches!(self.fields.layout, Layout::Written);
         let mut registers = vec![Value::Undefined; self.fields.fields.len()];
         let mut row = Value::Map(Map::new());
+        let mut size = Size::default();
         let mut explanation = Explanation::default();
         for (field, text) in self.fields.fields.iter().zip(&self.texts) {
             let Some(expr) = field.value.as_ref().filter(|_| !text.is_empty()) else { continue };
             let output = if written { row.as_map() } else { None };
             let frame = Frame { registers: &registers, output, ..base };
-            let result = expr.eval(&frame).map(std::borrow::Cow::into_owned);
+            let result = expr.eval(&frame).map(std::borrow::Cow::into_owned).and_then(|value| {
+                if self.fields.counted {
+                    size.add("the row", &value)?;
+                }
+                Ok(value)
+            });
             if let (Ok(value), true) = (&result, written)
                 && let Ok(steps) = write_steps(&field.target, &frame)
             {

@@ -162,50 +162,72 @@ fn is_infallible_lookup(lookup: &Lookup) -> bool {
     })
 }
 
+/// Visits the expressions right below one, by reference or by mutable reference.
+macro_rules! each_child {
+    ($expr:expr, $visit:expr, $iter:ident, $as_deref:ident) => {
+        match $expr {
+            Expr::Constant(_)
+            | Expr::Fails(_)
+            | Expr::Lookup(_)
+            | Expr::Range(..)
+            | Expr::DecodedPayload(_) => {}
+            Expr::Array(items) | Expr::Call(_, items) | Expr::And(items) | Expr::Or(items) => {
+                items.$iter().for_each($visit);
+            }
+            Expr::Negative(value)
+            | Expr::Not(value)
+            | Expr::InConstants(_, value, _)
+            | Expr::IsNull(_, value)
+            | Expr::Counted(value) => $visit(value),
+            Expr::Compare(_, left, right)
+            | Expr::Arithmetic(_, left, right)
+            | Expr::MatchesTopic(left, right)
+            | Expr::Like(_, left, right) => {
+                $visit(left);
+                $visit(right);
+            }
+            Expr::In(_, value, list) => {
+                $visit(value);
+                list.$iter().for_each($visit);
+            }
+            Expr::Between(_, operands) => operands.$iter().for_each($visit),
+            Expr::Conditions(branches, otherwise) => {
+                for (when, then) in branches.$iter() {
+                    $visit(when);
+                    $visit(then);
+                }
+                otherwise.$as_deref().into_iter().for_each($visit);
+            }
+            Expr::Switch(operand, branches, otherwise) => {
+                $visit(operand);
+                for (when, then) in branches.$iter() {
+                    $visit(when);
+                    $visit(then);
+                }
+                otherwise.$as_deref().into_iter().for_each($visit);
+            }
+        }
+    };
+}
+
 impl Expr {
     /// Calls `visit` with the origin of every lookup in the expression.
     pub(super) fn each_origin(&self, visit: &mut dyn FnMut(&Origin)) {
-        match self {
-            Self::Constant(_) | Self::Fails(_) => {}
-            Self::Lookup(lookup) | Self::Range(lookup, ..) | Self::DecodedPayload(lookup) => {
-                lookup.each_origin(visit);
-            }
-            Self::Array(items) | Self::Call(_, items) | Self::And(items) | Self::Or(items) => {
-                items.iter().for_each(|item| item.each_origin(visit));
-            }
-            Self::Negative(value)
-            | Self::Not(value)
-            | Self::InConstants(_, value, _)
-            | Self::IsNull(_, value) => value.each_origin(visit),
-            Self::Compare(_, left, right)
-            | Self::Arithmetic(_, left, right)
-            | Self::MatchesTopic(left, right)
-            | Self::Like(_, left, right) => {
-                left.each_origin(visit);
-                right.each_origin(visit);
-            }
-            Self::In(_, value, list) => {
-                value.each_origin(visit);
-                list.iter().for_each(|item| item.each_origin(visit));
-            }
-            Self::Between(_, operands) => operands.iter().for_each(|operand| operand.each_origin(visit)),
-            Self::Conditions(branches, otherwise) => {
-                each_branch_origin(branches, otherwise.as_deref(), visit);
-            }
-            Self::Switch(operand, branches, otherwise) => {
-                operand.each_origin(visit);
-                each_branch_origin(branches, otherwise.as_deref(), visit);
-            }
+        if let Self::Lookup(lookup) | Self::Range(lookup, ..) | Self::DecodedPayload(lookup) = self {
+            lookup.each_origin(visit);
         }
+        self.each_child(&mut |child| child.each_origin(visit));
     }
-}
 
-fn each_branch_origin(branches: &[(Expr, Expr)], otherwise: Option<&Expr>, visit: &mut dyn FnMut(&Origin)) {
-    for (when, then) in branches {
-        when.each_origin(visit);
-        then.each_origin(visit);
+    /// Calls `visit` with each expression right below this one.
+    fn each_child(&self, visit: &mut dyn FnMut(&Self)) {
+        each_child!(self, visit, iter, as_deref);
     }
-    otherwise.iter().for_each(|otherwise| otherwise.each_origin(visit));
+
+    /// As `each_child`, to change them.
+    pub(super) fn each_child_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        each_child!(self, visit, iter_mut, as_deref_mut);
+    }
 }
 
 impl Lookup {

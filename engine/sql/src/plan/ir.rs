@@ -42,6 +42,8 @@ impl Program {
 pub(super) struct FieldList {
     pub(super) fields: Vec<Field>,
     pub(super) layout: Layout,
+    /// The row may become large: it is counted.
+    pub(super) counted: bool,
 }
 
 /// One field.
@@ -115,6 +117,8 @@ pub(super) enum Expr {
     Between(bool, Box<[Expr; 3]>),
     Like(bool, Box<Expr>, Box<Expr>),
     IsNull(bool, Box<Expr>),
+    /// A value that may become large: it is counted.
+    Counted(Box<Expr>),
     /// The first condition that is true.
     Conditions(Vec<(Expr, Expr)>, Option<Box<Expr>>),
     /// The first value that is exactly equal.

@@ -6,9 +6,11 @@
 
 mod checks;
 mod compile;
+mod context;
 mod evaluate;
 mod explain;
 mod expression;
+mod growth;
 mod guard;
 mod ir;
 mod layout;
@@ -17,6 +19,8 @@ mod rows;
 mod run;
 mod sources;
 
+#[cfg(test)]
+mod size_tests;
 #[cfg(test)]
 mod tests;
 

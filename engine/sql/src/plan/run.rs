@@ -3,12 +3,13 @@
 use engine_event::{Event, Map, Row, Text, Value, decode_json};
 use smallvec::SmallVec;
 
-use crate::evaluate::{UNDEFINED, WriteStep, write};
+use crate::evaluate::{FREE_ITEMS, Size, UNDEFINED, WriteStep, write};
 use crate::functions::{CompiledCache, FunctionContext};
 use crate::projection::{ElementPaths, PlanSlots};
 use crate::{Env, EvalError, Part};
 
 use super::Rows;
+use super::context::RunContext;
 use super::evaluate::{Frame, METADATA, first_value, fixed_map, fixed_value, metadata};
 use super::ir::{Expr, Field, FieldList, FixedRow, Layout, Program, TargetStep};
 
@@ -23,7 +24,7 @@ pub(super) fn run(
     env: &Env<'_>,
     compiled: &CompiledCache,
 ) -> Result<Rows, EvalError> {
-    let context = RunContext { event, world: env.context, compiled };
+    let context = RunContext::new(event, env.context, compiled);
     let base = base_frame(event, slots, env, &context);
     match program {
         Program::Select { fields, condition, early } => {
@@ -56,75 +57,6 @@ pub(super) fn base_frame<'a>(
     }
 }
 
-/// The context of functions: the world of the runtime, with the event and the texts that the plan has compiled.
-pub(super) struct RunContext<'a> {
-    pub(super) event: &'a Event,
-    pub(super) world: &'a dyn FunctionContext,
-    pub(super) compiled: &'a CompiledCache,
-}
-
-impl FunctionContext for RunContext<'_> {
-    fn now_ms(&self) -> i64 {
-        self.world.now_ms()
-    }
-
-    fn now_ns(&self) -> i128 {
-        self.world.now_ns()
-    }
-
-    fn stopwatch_ms(&self) -> u64 {
-        self.world.stopwatch_ms()
-    }
-
-    fn random(&self) -> u64 {
-        self.world.random()
-    }
-
-    fn local_offset_seconds(&self, unix_seconds: i64) -> i32 {
-        self.world.local_offset_seconds(unix_seconds)
-    }
-
-    fn column(&self, name: &str) -> Value {
-        self.event.column_named(name)
-    }
-
-    fn environment_variable(&self, name: &str) -> Option<Text> {
-        self.world.environment_variable(name)
-    }
-
-    fn store_get(&self, key: &Value) -> Value {
-        self.world.store_get(key)
-    }
-
-    fn store_put(&self, key: &Value, value: &Value) -> Result<(), String> {
-        self.world.store_put(key, value)
-    }
-
-    fn store_delete(&self, key: &Value) {
-        self.world.store_delete(key);
-    }
-
-    fn scratch_get(&self, key: &Value) -> Value {
-        self.world.scratch_get(key)
-    }
-
-    fn scratch_put(&self, key: &Value, value: &Value) -> Result<Value, String> {
-        self.world.scratch_put(key, value)
-    }
-
-    fn scratch_delete(&self, key: &Value) -> Value {
-        self.world.scratch_delete(key)
-    }
-
-    fn compiled(&self) -> &CompiledCache {
-        self.compiled
-    }
-
-    fn jq_time_limit_ms(&self) -> u64 {
-        self.world.jq_time_limit_ms()
-    }
-}
-
 fn select(
     base: &Frame<'_>,
     fields: &FieldList,
@@ -146,6 +78,7 @@ fn select(
                 }
                 _ => {
                     eval_fields(base, fields.fields.iter(), &mut registers)?;
+                    count_row(fields, &registers)?;
                     if let Some(condition) = condition
                         && !holds(condition, &Frame { registers: &registers, ..*base }, Part::Where)?
                     {
@@ -175,8 +108,12 @@ const ROWS_MAX: usize = 50_000;
 struct RowList(SmallVec<[Row; 1]>);
 
 impl RowList {
-    fn add(&mut self, row: Option<Row>) -> Result<(), EvalError> {
-        self.0.extend(row);
+    fn add(&mut self, row: Option<Row>, context: &dyn FunctionContext) -> Result<(), EvalError> {
+        let Some(row) = row else { return Ok(()) };
+        if row.len() > FREE_ITEMS {
+            context.made(row.len() * 2 * size_of::<Value>())?;
+        }
+        self.0.push(row);
         if self.0.len() > ROWS_MAX { Err(EvalError::TooManyRows { limit: ROWS_MAX }) } else { Ok(()) }
     }
 }
@@ -201,6 +138,7 @@ impl Foreach<'_> {
                 // the array that is not built is the last field
                 let evaluated = if streamed { count - 1 } else { count };
                 eval_fields(base, fields.fields[..evaluated].iter(), &mut registers)?;
+                count_row(fields, &registers)?;
                 None
             }
             Layout::Written => Some(write_row(base, fields, &mut registers, &|| columns(base))?),
@@ -219,7 +157,7 @@ impl Foreach<'_> {
             let width = self.paths.paths.len();
             for element in 0..elements {
                 let item_slots = &values[element * width..(element + 1) * width];
-                rows.add(self.element(&Frame { item_slots, ..base }, &mut registers, None)?)?;
+                rows.add(self.element(&Frame { item_slots, ..base }, &mut registers, None)?, base.context)?;
             }
             return Ok(Rows::many(rows.0));
         }
@@ -231,7 +169,7 @@ impl Foreach<'_> {
         for item in elements.iter() {
             self.paths.fill(item, &mut item_slots);
             let frame = Frame { item, item_slots: &item_slots, ..base };
-            rows.add(self.element(&frame, &mut registers, below.as_ref())?)?;
+            rows.add(self.element(&frame, &mut registers, below.as_ref())?, base.context)?;
         }
         Ok(Rows::many(rows.0))
     }
@@ -256,6 +194,7 @@ impl Foreach<'_> {
         match &each.layout {
             Layout::Fixed(row) => {
                 eval_fields(base, each.fields.iter(), registers)?;
+                count_row(each, registers)?;
                 Ok(Some(fixed_row(row, all, &mut |at| std::mem::take(&mut registers[at]))))
             }
             Layout::Written => write_row(base, each, registers, &all).map(Some),
@@ -317,6 +256,18 @@ fn eval_fields<'f>(
     Ok(())
 }
 
+/// Counts what the fields of a row hold.
+fn count_row(list: &FieldList, registers: &[Value]) -> Result<(), EvalError> {
+    if !list.counted {
+        return Ok(());
+    }
+    let mut size = Size::default();
+    for field in &list.fields {
+        size.add("the row", &registers[field.register]).map_err(|error| error.in_part(field.part.clone()))?;
+    }
+    Ok(())
+}
+
 fn fixed_row(row: &FixedRow, all: impl FnOnce() -> Map, register: &mut dyn FnMut(usize) -> Value) -> Row {
     if !row.all {
         return fixed_map(&row.entries, register);
@@ -336,6 +287,7 @@ fn write_row(
     all: &dyn Fn() -> Map,
 ) -> Result<Row, EvalError> {
     let mut row = Value::Map(Map::new());
+    let mut size = Size::default();
     for field in &fields.fields {
         let made = row.as_map();
         let frame = Frame { registers: &*registers, output: made, ..*base };
@@ -352,6 +304,9 @@ fn write_row(
         };
         let in_field = |error: EvalError| error.in_part(field.part.clone());
         let value = expr.eval(&frame).map_err(in_field)?.into_owned();
+        if fields.counted {
+            size.add("the row", &value).map_err(in_field)?;
+        }
         let steps = write_steps(&field.target, &frame).map_err(in_field)?;
         registers[field.register] = value.clone();
         write_field(&mut row, &steps, value).map_err(in_field)?;

@@ -19,6 +19,9 @@ pub(super) const HEIGHT_MAX: u32 = 256;
 /// Integers that `[1..9]` may stand for.
 const LITERAL_RANGE_MAX: i64 = 10_000;
 
+/// Integers that all such ranges of a statement may stand for.
+const LITERAL_RANGES_MAX: i64 = 1_000_000;
+
 /// What follows an operand.
 enum Infix {
     And,
@@ -293,6 +296,12 @@ impl Parser<'_> {
         if let Some((first, last)) = self.literal_range()? {
             if last.saturating_sub(first) >= LITERAL_RANGE_MAX {
                 let message = format!("the range has more than {LITERAL_RANGE_MAX} integers");
+                return Err(Problem::new(self.sql, start.to(self.last_span()), message));
+            }
+            self.range_integers += (last.saturating_sub(first) + 1).max(0);
+            if self.range_integers > LITERAL_RANGES_MAX {
+                let message =
+                    format!("the ranges of the statement have more than {LITERAL_RANGES_MAX} integers");
                 return Err(Problem::new(self.sql, start.to(self.last_span()), message));
             }
             self.expect_symbol("]", "`]`")?;

@@ -12,7 +12,7 @@ use super::words::{keyword, nearest_keyword};
 /// When the text is not a rule; the problem says where, what was found, and what was expected.
 pub fn parse(sql: &str) -> Result<Rule, SqlErrors> {
     let lexemes = tokens(sql)?;
-    let mut parser = Parser { sql, lexemes, at: 0, depth: 0, index_depth: 0 };
+    let mut parser = Parser { sql, lexemes, at: 0, depth: 0, index_depth: 0, range_integers: 0 };
     let rule = parser.rule()?;
     parser.eat_symbol(";");
     match parser.peek() {
@@ -30,6 +30,8 @@ pub(super) struct Parser<'a> {
     pub(super) depth: u32,
     /// Indices that the place is inside of.
     pub(super) index_depth: u32,
+    /// Integers of all literal ranges so far.
+    pub(super) range_integers: i64,
 }
 
 impl Parser<'_> {
