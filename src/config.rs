@@ -20,6 +20,7 @@ use crate::messaging::{
 use crate::queue_config::{Count, MqueueDefaultPriority, MqueueOverflow, MqueuePriorities};
 use crate::rate::{ByteRate, MessageRate};
 use crate::toml_file::{Problem, TomlFile};
+use crate::watermark::Watermark;
 
 /// Settings of one server. Every field has a default; an empty file is a valid one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) flapping_detect: FlappingDetect,
     /// When a subscription counts as slow. What stands here cannot be changed through the API.
     pub(crate) slow_subs: Option<SlowSubsSettings>,
+    /// What happens when memory is short.
+    pub(crate) overload_protection: OverloadProtection,
+    /// The end of connections for which too much is kept.
+    pub(crate) force_shutdown: ForceShutdown,
     /// The rule engine.
     pub(crate) rule_engine: RuleEngine,
     /// The management API.
@@ -86,6 +91,8 @@ impl Default for Config {
             access: Access::default(),
             flapping_detect: FlappingDetect::default(),
             slow_subs: None,
+            overload_protection: OverloadProtection::default(),
+            force_shutdown: ForceShutdown::default(),
             rule_engine: RuleEngine::default(),
             api: Api::default(),
             log: Log::default(),
@@ -358,6 +365,39 @@ impl Default for FlappingDetect {
             ban_time: Period::seconds(300),
             key: FlappingKey::default(),
         }
+    }
+}
+
+/// What happens when memory is short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OverloadProtection {
+    /// From so much memory in use on, new clients are refused, and clients whose messages have to wait are paused, until
+    /// it is a tenth less: a share of the memory that there is, a size, or `infinity`.
+    pub(crate) memory_high_watermark: Watermark,
+}
+
+impl Default for OverloadProtection {
+    fn default() -> Self {
+        Self { memory_high_watermark: Watermark::Percent(70) }
+    }
+}
+
+/// The end of connections for which too much is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ForceShutdown {
+    /// Whether they are looked for, about once a second.
+    pub(crate) enable: bool,
+    /// Messages that may wait for a connected client; `infinity` or 0: no limit.
+    pub(crate) max_mailbox_size: Count,
+    /// Bytes that may wait for it, be under way to it, or wait at its connection; 0: no limit.
+    pub(crate) max_heap_size: ByteSize,
+}
+
+impl Default for ForceShutdown {
+    fn default() -> Self {
+        Self { enable: false, max_mailbox_size: Count(1000), max_heap_size: ByteSize::mebibytes(32) }
     }
 }
 

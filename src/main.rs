@@ -14,6 +14,7 @@ mod eval;
 mod listener_config;
 mod listener_desk;
 mod memory;
+mod memory_guard;
 mod messaging;
 mod mqtt_client;
 mod output;
@@ -27,6 +28,7 @@ mod rule_tests;
 mod server;
 mod store;
 mod toml_file;
+mod watermark;
 
 use std::process::ExitCode;
 

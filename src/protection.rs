@@ -9,7 +9,7 @@ use broker_net::PublishQuotas;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, FlappingDetect, FlappingKey};
+use crate::config::{Config, FlappingDetect, FlappingKey, ForceShutdown};
 use crate::rate::quotas;
 
 /// When flapping clients are banned; nothing when nobody looks for them.
@@ -25,6 +25,16 @@ pub(crate) fn flapping(config: &FlappingDetect) -> Option<FlappingConfig> {
             FlappingKey::Username => broker_core::FlappingKey::Username,
             FlappingKey::PeerHost => broker_core::FlappingKey::PeerHost,
         },
+    })
+}
+
+/// When connections are ended because of what is kept for them; nothing when nobody looks.
+pub(crate) fn force_shutdown(config: &ForceShutdown) -> Option<broker_core::ForceShutdown> {
+    let or_any =
+        |limit: u64| if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+    config.enable.then(|| broker_core::ForceShutdown {
+        max_messages: or_any(config.max_mailbox_size.0.into()),
+        max_bytes: or_any(config.max_heap_size.get()),
     })
 }
 

@@ -22,6 +22,7 @@ use crate::data_dir::{Control, DataDir};
 use crate::editions::Edition;
 use crate::listener_config::{Bind, Listeners};
 use crate::listener_desk::ListenerDesk;
+use crate::memory_guard::MemoryGuard;
 use crate::protection::BanKeeper;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
@@ -82,6 +83,7 @@ struct Server {
     reload: RuleReload,
     watching: Watching,
     ban_keeper: BanKeeper,
+    memory_guard: Option<MemoryGuard>,
     api: Option<ApiTask>,
 }
 
@@ -135,6 +137,7 @@ impl Server {
         let api = parts.make_api(&snapshot, &token, Arc::clone(&desk) as _);
         load_api_keys(&api, &config, api_keys.as_deref()).await?;
         let ban_keeper = BanKeeper::start(api.clone(), &broker);
+        let memory_guard = MemoryGuard::start(&config.overload_protection, &broker);
 
         let network = broker_net::Server::start(network_config(&config, &listeners), Arc::clone(&broker))
             .context("cannot start the MQTT listeners")?;
@@ -156,6 +159,7 @@ impl Server {
             reload,
             watching,
             ban_keeper,
+            memory_guard,
             api,
         })
     }
@@ -182,6 +186,9 @@ impl Server {
             warn!(action, rows, "rows were left undelivered");
         }
         self.ban_keeper.stop().await;
+        if let Some(guard) = self.memory_guard {
+            guard.stop().await;
+        }
         if let Some(api) = self.api
             && let Ok(Err(error)) = api.task.await
         {
@@ -394,6 +401,7 @@ fn broker_config(config: &Config) -> BrokerConfig {
         max_subscriptions: mqtt.max_subscriptions as usize,
         max_retained_messages: mqtt.max_retained_messages as usize,
         flapping: protection::flapping(&config.flapping_detect),
+        force_shutdown: protection::force_shutdown(&config.force_shutdown),
         slow_subs: config.slow_subs.unwrap_or_default().config(),
         ..BrokerConfig::default()
     };

@@ -27,7 +27,6 @@ const ALWAYS_ZERO: &[&str] = &[
     "overload_protection.delay.timeout",
     "overload_protection.hibernation",
     "overload_protection.gc",
-    "overload_protection.new_conn",
 ];
 
 /// Gauges of things that this server does not have, or not yet.

@@ -14,6 +14,7 @@ use crate::durable::Durable;
 use crate::filters::ExclusiveOwners;
 use crate::flapping::Flapping;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::registry::Registry;
 use crate::retained::RetainedStore;
 use crate::rewrite::Rewriter;
@@ -45,6 +46,7 @@ pub struct Broker {
     pub(crate) reports: Reports,
     pub(crate) bans: BanList,
     pub(crate) flapping: Flapping,
+    pub(crate) overload: Overload,
     pub(crate) durable: Durable,
     pub(crate) topic_meters: TopicMeters,
     pub(crate) slow_subs: Arc<SlowSubs>,
@@ -125,6 +127,7 @@ impl Broker {
             gauges: Gauges::default(),
             bans: BanList::default(),
             flapping: Flapping::default(),
+            overload: Overload::default(),
             durable: Durable::default(),
             topic_meters: TopicMeters::default(),
             slow_subs: Arc::new(SlowSubs::new(config.slow_subs)),

@@ -116,6 +116,8 @@ pub struct BrokerConfig {
     pub exclusive_subscription: bool,
     /// When clients that come and go are banned. Default never.
     pub flapping: Option<FlappingConfig>,
+    /// When a connection is ended because of what is kept for it. Default never.
+    pub force_shutdown: Option<ForceShutdown>,
     /// When a subscription counts as slow, at the start. Default never.
     pub slow_subs: SlowSubsConfig,
 }
@@ -172,6 +174,7 @@ impl Default for BrokerConfig {
             auto_subscribe_bypass_acl: false,
             exclusive_subscription: false,
             flapping: None,
+            force_shutdown: None,
             slow_subs: SlowSubsConfig::default(),
         }
     }
@@ -211,6 +214,15 @@ pub struct AutoSubscription {
     pub topic: String,
     /// QoS and the rest.
     pub options: SubscriptionOptions,
+}
+
+/// How much may be kept for a connection. Looked at about once a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForceShutdown {
+    /// Messages that wait.
+    pub max_messages: usize,
+    /// Bytes of messages that wait or are under way, and of what waits at the connection.
+    pub max_bytes: usize,
 }
 
 /// What happens to a message for a session whose queue is full.

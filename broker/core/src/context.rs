@@ -69,6 +69,8 @@ pub struct Context {
     incidents: Vec<Incident>,
     /// Something was written down that somebody waits for.
     wrote: Cell<bool>,
+    /// A message was put where it stays for a while.
+    stays: Cell<bool>,
     /// Deliveries that are over and were not written down yet.
     done: RefCell<Vec<(SessionKey, u64)>>,
 }
@@ -121,6 +123,7 @@ impl Context {
             routes: HashSet::default(),
             routes_epoch: 0,
             wrote: Cell::new(false),
+            stays: Cell::new(false),
             done: RefCell::default(),
         };
         context.set_now_ms(now_ms);
@@ -218,6 +221,17 @@ impl Context {
     /// Takes the note that something was written down.
     pub(crate) fn take_wrote(&self) -> bool {
         self.wrote.take()
+    }
+
+    /// Notes that a message has to wait, or is kept.
+    #[inline]
+    pub(crate) fn note_stays(&self) {
+        self.stays.set(true);
+    }
+
+    /// Takes the note that a message has to wait, or is kept: while memory is short, who published it had better pause.
+    pub fn take_stays(&self) -> bool {
+        self.stays.take()
     }
 
     /// Notes that a delivery is over.

@@ -173,6 +173,7 @@ impl Broker {
         };
         self.delayed.put(due_ms, waiting, limits)?;
         context.count(Metric::MessagesDelayed, 1);
+        context.note_stays();
         Ok(id)
     }
 

@@ -96,6 +96,7 @@ metrics! {
     DeliveryDroppedQueueFull = "delivery.dropped.queue_full";
     DeliveryDroppedExpired = "delivery.dropped.expired";
     DeliveryDroppedEnded = "delivery.dropped.session_ended";
+    OverloadNewConnection = "overload_protection.new_conn";
     ClientConnect = "client.connect";
     ClientConnAck = "client.connack";
     ClientConnected = "client.connected";

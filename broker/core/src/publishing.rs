@@ -287,6 +287,7 @@ impl Broker {
         let stored = self.retained.store(retained, max);
         if stored == Stored::Done {
             context.count(Metric::MessagesRetained, 1);
+            context.note_stays();
         }
         stored
     }

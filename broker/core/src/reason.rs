@@ -31,6 +31,10 @@ pub enum CloseReason {
     QueueFull,
     /// Its socket took nothing for too long.
     SendTimeout,
+    /// Memory is short, and more is kept for it than for others.
+    Overload,
+    /// More is kept for it than may be (`force_shutdown`).
+    ForceShutdown,
 }
 
 impl CloseReason {
@@ -50,6 +54,8 @@ impl CloseReason {
             Self::InternalError => "internal_error",
             Self::QueueFull => "mqueue_full",
             Self::SendTimeout => "send_timeout",
+            Self::Overload => "overload",
+            Self::ForceShutdown => "force_shutdown",
         }
     }
 
@@ -67,7 +73,8 @@ impl CloseReason {
             Self::NotAuthorized => (ReasonCode::NOT_AUTHORIZED, "not authorized"),
             Self::ServerShutdown => (ReasonCode::SERVER_SHUTTING_DOWN, "server shutting down"),
             Self::InternalError => (ReasonCode::UNSPECIFIED_ERROR, "internal error"),
-            Self::QueueFull => (ReasonCode::QUOTA_EXCEEDED, "too many messages wait"),
+            Self::QueueFull | Self::ForceShutdown => (ReasonCode::QUOTA_EXCEEDED, "too many messages wait"),
+            Self::Overload => (ReasonCode::QUOTA_EXCEEDED, "memory is short, and too many messages wait"),
         })
     }
 }

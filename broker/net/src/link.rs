@@ -54,6 +54,8 @@ pub(crate) struct LinkState {
     high_watermark: usize,
     /// What the client pays for its messages with, if there is a limit.
     pub(crate) throttle: Option<Box<Throttle>>,
+    /// It has published what is kept while memory is short, and waits until it no longer is.
+    pub(crate) held_up: bool,
     /// Nothing is read for now.
     pub(crate) paused: bool,
     pub(crate) closed: bool,
@@ -81,14 +83,19 @@ impl LinkState {
         self.out.len().saturating_sub(self.blocked_len)
     }
 
-    /// Says whether the client is paused until rules have settled or its quota allows more.
+    /// Says whether the client is paused until rules have settled, or its quota or memory allows more.
     pub(crate) fn waits_for_us(&self) -> bool {
         self.paused && (self.connection.is_saturated() || self.is_throttled())
     }
 
-    /// Says whether the client was too fast.
+    /// Returns the bytes that wait here, in both directions.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.out.len() + self.tail.capacity()
+    }
+
+    /// Says whether the client was too fast, or published too much while memory is short.
     fn is_throttled(&self) -> bool {
-        self.throttle.as_ref().is_some_and(|throttle| throttle.waits())
+        self.held_up || self.throttle.as_ref().is_some_and(|throttle| throttle.waits())
     }
 }
 
@@ -117,6 +124,7 @@ impl Link {
                 blocked_len: 0,
                 high_watermark: ticket.listener().settings().config.tcp.high_watermark,
                 throttle,
+                held_up: false,
                 paused: false,
                 closed: false,
             }),

@@ -67,6 +67,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// Ticks after which routes and retained messages are looked through.
 const SWEEP_TICKS: u32 = 40;
 
+/// Ticks after which it is looked what is kept for each connection, if that matters.
+const WEIGH_TICKS: u32 = 4;
+
 /// The least that the largest frame of a WebSocket is.
 const FRAME_BYTES_LEAST: usize = 1024 * 1024;
 
@@ -296,14 +299,21 @@ impl Worker {
     async fn run_ticker(self: Rc<Self>) {
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut ticks_to_sweep = SWEEP_TICKS;
+        let (mut ticks_to_sweep, mut ticks_to_weigh) = (SWEEP_TICKS, WEIGH_TICKS);
         loop {
             interval.tick().await;
             self.start_batch();
             self.end_silent();
             self.expire_acks();
+            self.end_hold_ups();
             if self.index == 0 {
                 self.broker.run_timers(&mut self.context.borrow_mut());
+            }
+            ticks_to_weigh -= 1;
+            if ticks_to_weigh == 0 {
+                ticks_to_weigh = WEIGH_TICKS;
+                self.watch_memory();
+                self.end_heavy();
             }
             ticks_to_sweep -= 1;
             if ticks_to_sweep == 0 {

@@ -57,6 +57,12 @@ impl Connection {
             self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
             return self.refuse(&peer_of(&connect), code, reason, context, out);
         }
+        if self.broker.is_too_much(&connect) {
+            let (code, reason) = (ReasonCode::SERVER_BUSY, "memory is short, try again later");
+            context.count(Metric::OverloadNewConnection, 1);
+            self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
+            return self.refuse(&peer_of(&connect), code, reason, context, out);
+        }
         let assigned = renamed || connect.client_id.is_empty();
         if connect.client_id.is_empty() {
             connect.client_id = self.assign_client_id();

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use broker_codec::{
     DecodeError, Disconnect, Packet, Peer, Properties, PropertiesRef, ReasonCode, Version, Violation,
@@ -334,6 +335,20 @@ impl Connection {
             Traffic::add(&traffic.received_bytes, received_bytes);
             Traffic::add(&traffic.received_packets, received_packets);
         }
+    }
+
+    /// Notes how much waits at the connection, in both directions.
+    pub fn note_buffered(&self, bytes: usize) {
+        if let Phase::Open(open) = &self.phase {
+            open.session.traffic().buffered_bytes.store(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many messages wait for the client, and the bytes of those and of those under way.
+    pub fn weight(&self) -> (usize, usize) {
+        let Phase::Open(open) = &self.phase else { return (0, 0) };
+        let state = open.session.state();
+        (state.waiting_len(), state.queue.bytes() + state.inflight.bytes())
     }
 
     /// Notes how much was written to the socket.

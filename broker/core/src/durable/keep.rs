@@ -448,6 +448,7 @@ impl Broker {
                     return Err(NotKept::RetainedFull);
                 }
                 context.count(Metric::MessagesRetained, 1);
+                context.note_stays();
                 Ok(position)
             }
         }

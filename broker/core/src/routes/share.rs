@@ -477,6 +477,7 @@ impl Members {
         if !self.list.iter().any(|member| member.session.state().fits(&queued, context)) {
             return Err(queued);
         }
+        context.note_stays();
         self.backlog_bytes += size;
         self.backlog.push_back(queued);
         Ok(())

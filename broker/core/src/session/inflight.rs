@@ -279,6 +279,15 @@ impl Inflight {
         self.slots.iter().filter(waits).count()
     }
 
+    /// Returns the bytes that the messages under way take up.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |slot: &Slot| match &slot.stage {
+            Stage::Publish(queued) => queued.cost(),
+            Stage::Release | Stage::Free => 0,
+        };
+        self.slots.iter().map(of).sum()
+    }
+
     /// Says whether a delivery waits for the acknowledgement of `qos`.
     pub(crate) fn awaits(&self, id: PacketId, qos: QoS) -> bool {
         matches!(self.stage(id), Stage::Publish(queued) if queued.qos == qos)

@@ -107,6 +107,8 @@ pub(crate) struct Traffic {
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) sent_packets: AtomicU64,
     pub(crate) sent_messages: AtomicU64,
+    /// Bytes that wait at the connection, in both directions; looked at only while memory is short.
+    pub(crate) buffered_bytes: AtomicU64,
 }
 
 impl Traffic {
@@ -258,16 +260,26 @@ impl State {
             }
             None => false,
         };
-        if on_its_way {
-            if self.queue.len() >= URGENT_LEN {
-                context.set_urgent();
-            }
-        } else if queued.qos == QoS::AtMostOnce && !self.keeps_qos0() {
+        if !on_its_way {
+            return self.enqueue_waiting(queued, context);
+        }
+        if self.queue.len() >= URGENT_LEN {
+            context.set_urgent();
+        }
+        if let Err(queued) = self.queue.push(queued, true) {
+            self.make_room(queued, true, context);
+        }
+    }
+
+    /// Puts a message that cannot be sent at once into the queue, if it may wait.
+    fn enqueue_waiting(&mut self, queued: Queued, context: &mut Context) {
+        if queued.qos == QoS::AtMostOnce && !self.keeps_qos0() {
             self.drop_delivery(queued, Metric::DeliveryDroppedQos0, context);
             return;
         }
-        if let Err(queued) = self.queue.push(queued, on_its_way) {
-            self.make_room(queued, on_its_way, context);
+        match self.queue.push(queued, false) {
+            Ok(()) => context.note_stays(),
+            Err(queued) => self.make_room(queued, false, context), // no more than before
         }
     }
 

@@ -12,6 +12,7 @@ mod delivery;
 mod errors;
 mod events;
 mod journal;
+mod overload;
 mod publish;
 mod quality;
 mod queue;

@@ -177,7 +177,11 @@ impl Worker {
         self.note_life(link);
         let mut at = 0;
         let mut packets = 0;
-        let is_throttled = link.state.borrow().throttle.is_some();
+        let is_overloaded = self.broker.is_overloaded();
+        if is_overloaded {
+            self.context.borrow().take_stays(); // what was before is not this client's
+        }
+        let is_throttled = is_overloaded || link.state.borrow().throttle.is_some();
         let next = loop {
             let next = if is_throttled {
                 self.handle_some::<true>(link, bytes, &mut at, &mut packets)
@@ -209,7 +213,7 @@ impl Worker {
         next
     }
 
-    /// Handles packets until there is none, or queues should be flushed, or the client was too fast.
+    /// Handles packets until there is none, or queues should be flushed, or the client has to pause.
     fn handle_some<const THROTTLED: bool>(
         self: &Rc<Self>,
         link: &Rc<Link>,
@@ -238,7 +242,7 @@ impl Worker {
                         let limit = state.connection.silence_limit_ms().map_or(0, ticks);
                         self.watch(link, limit);
                     }
-                    if publishes && self.is_too_fast(link, state, consumed, context) {
+                    if publishes && self.has_to_pause(link, state, consumed, context) {
                         return Next::Pause;
                     }
                     if state.is_full() {
