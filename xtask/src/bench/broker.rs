@@ -14,7 +14,7 @@ use clap::Parser;
 use serde_json::{Value as Json, json};
 use tests_services::target_folder;
 
-use super::peers::{Keeping, PEERS, Peer, pause};
+use super::peers::{PEERS, Peer, Setup, pause};
 use super::report::{self, Runs};
 
 /// Load on the whole server, alternately with other brokers.
@@ -44,17 +44,22 @@ struct Arguments {
 struct Scenario {
     name: &'static str,
     load: &'static [&'static str],
-    keeping: Keeping,
+    setup: Setup,
 }
 
 impl Scenario {
     const fn new(name: &'static str, load: &'static [&'static str]) -> Self {
-        Self { name, load, keeping: Keeping::Nothing }
+        Self { name, load, setup: Setup::Plain }
     }
 
     /// Sessions are kept on disk; brokers that cannot do this are left out.
     const fn durable(name: &'static str, load: &'static [&'static str]) -> Self {
-        Self { name, load, keeping: Keeping::Sessions }
+        Self { name, load, setup: Setup::Durable }
+    }
+
+    /// With rules: ours alone.
+    const fn rules(name: &'static str, load: &'static [&'static str], rules: fn() -> String) -> Self {
+        Self { name, load, setup: Setup::Rules(rules) }
     }
 }
 
@@ -91,9 +96,35 @@ const SCENARIOS: &[Scenario] = &[
     // fifty publishers to a session that outlives a crash: nothing is acknowledged before it is on disk
     Scenario::durable("durable-1", &["fanin", "--pubs", "50", "--qos", "1", "--durable"]),
     Scenario::durable("durable-2", &["fanin", "--pubs", "50", "--qos", "2", "--durable"]),
+    // what rules cost: none, ten thousand that are about something else, and one that sends each message on
+    Scenario::rules("rules-none", &["fanin", "--qos", "0", "--payload", "json"], String::new),
+    Scenario::rules("rules-10k-others", &["fanin", "--qos", "0", "--payload", "json"], rules_for_others),
+    Scenario::rules(
+        "rules-republish",
+        &["fanin", "--qos", "0", "--payload", "json", "--sub-filter", "rule/out"],
+        republishing_rule,
+    ),
     // connections as fast as they are taken, then held
     Scenario::new("connections", &["conn", "--conns", "10000", "--src-ips", "2", "--conn-sub"]),
 ];
+
+fn rules_for_others() -> String {
+    (0..10_000)
+        .map(|number| {
+            format!(
+                "[rules.r{number}]\nsql = 'SELECT payload.temp AS t, clientid FROM \"other/{number}/+\" WHERE \
+                 payload.temp > 30'\nactions = [{{ function = \"console\" }}]\n"
+            )
+        })
+        .collect()
+}
+
+fn republishing_rule() -> String {
+    "[rules.on]\nsql = 'SELECT payload FROM \"t/#\"'\n\
+     [[rules.on.actions]]\nfunction = \"republish\"\n\
+     [rules.on.actions.args]\ntopic = \"rule/out\"\npayload = \"${payload}\"\nqos = 0\n"
+        .to_owned()
+}
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -147,8 +178,7 @@ fn measure(
     load: &Path,
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
-    let brokers: Vec<_> =
-        brokers.iter().filter(|(peer, _)| peer.is_durable || scenario.keeping == Keeping::Nothing).collect();
+    let brokers: Vec<_> = brokers.iter().filter(|(peer, _)| peer.can(scenario.setup)).collect();
     let mut all: Vec<Runs> =
         brokers.iter().map(|(peer, _)| Runs { broker: peer.name, lines: Vec::new() }).collect();
     for _ in 0..arguments.runs.max(1) {
@@ -190,7 +220,7 @@ fn one_run(
     load: &Path,
     arguments: &Arguments,
 ) -> anyhow::Result<Json> {
-    let running = peer.start(program, scenario.keeping)?;
+    let running = peer.start(program, scenario.setup)?;
     // what a start leaves to be done later is not what is measured
     pause(Duration::from_secs(1));
     let output = Command::new(load)

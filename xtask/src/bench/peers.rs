@@ -18,25 +18,28 @@ pub(crate) struct Peer {
     /// Finds the program, and installs it when that is possible.
     find: fn() -> anyhow::Result<PathBuf>,
     /// The command that serves MQTT on a port with a folder of its own.
-    command: fn(program: &Path, port: u16, folder: &Path, keeping: Keeping) -> anyhow::Result<Command>,
+    command: fn(program: &Path, port: u16, folder: &Path, setup: Setup) -> anyhow::Result<Command>,
     /// It can keep what it has acknowledged over a crash.
-    pub(crate) is_durable: bool,
+    is_durable: bool,
+    has_rules: bool,
 }
 
-/// What a broker is to keep on disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    /// Nothing, where that can be chosen; no client asks for it.
-    Nothing,
-    /// What the sessions of clients need, written at every change.
-    Sessions,
+/// How a broker is set up.
+#[derive(Clone, Copy)]
+pub(crate) enum Setup {
+    /// Nothing is kept on disk, where that can be chosen; no client asks for it.
+    Plain,
+    /// What the sessions of clients need is kept, and written at every change.
+    Durable,
+    /// With rules: the text of a rule file. Ours only.
+    Rules(fn() -> String),
 }
 
 /// Those that are known; the first one is ours.
 pub(crate) const PEERS: &[Peer] = &[
-    Peer { name: "sluice", find: find_sluice, command: sluice, is_durable: true },
-    Peer { name: "mosquitto", find: find_mosquitto, command: mosquitto, is_durable: true },
-    Peer { name: "rumqttd", find: find_rumqttd, command: rumqttd, is_durable: false },
+    Peer { name: "sluice", find: find_sluice, command: sluice, is_durable: true, has_rules: true },
+    Peer { name: "mosquitto", find: find_mosquitto, command: mosquitto, is_durable: true, has_rules: false },
+    Peer { name: "rumqttd", find: find_rumqttd, command: rumqttd, is_durable: false, has_rules: false },
 ];
 
 /// A running broker; killed when dropped.
@@ -46,20 +49,29 @@ pub(crate) struct Running {
 }
 
 impl Peer {
+    /// Says whether the broker can be set up like that.
+    pub(crate) fn can(&self, setup: Setup) -> bool {
+        match setup {
+            Setup::Plain => true,
+            Setup::Durable => self.is_durable,
+            Setup::Rules(_) => self.has_rules,
+        }
+    }
+
     /// The path of the program.
     pub(crate) fn program(&self) -> anyhow::Result<PathBuf> {
         (self.find)().with_context(|| format!("`{}` cannot be had", self.name))
     }
 
     /// Starts the broker and waits until it takes connections.
-    pub(crate) fn start(&self, program: &Path, keeping: Keeping) -> anyhow::Result<Running> {
+    pub(crate) fn start(&self, program: &Path, setup: Setup) -> anyhow::Result<Running> {
         const LIMIT: Duration = Duration::from_secs(20);
         let port = free_port()?;
         let folder = target_folder().join("bench").join(self.name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
         let log = fs::File::create(folder.join("log")).context("cannot make a log file")?;
-        let child = (self.command)(program, port, &folder, keeping)?
+        let child = (self.command)(program, port, &folder, setup)?
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the log file")?)
             .stderr(log)
@@ -108,14 +120,20 @@ fn find_sluice() -> anyhow::Result<PathBuf> {
     Ok(target_folder().join("release").join("sluice"))
 }
 
-// a session is kept when its client asks for it: nothing to be set
-fn sluice(program: &Path, port: u16, folder: &Path, _: Keeping) -> anyhow::Result<Command> {
+// a session is kept when its client asks for it: nothing to be set for that
+fn sluice(program: &Path, port: u16, folder: &Path, setup: Setup) -> anyhow::Result<Command> {
     let config = folder.join("sluice.toml");
     let text = "[mqtt]\nmax_inflight = 1000\nreceive_maximum = 1000\nmax_mqueue_len = 100000\n";
     fs::write(&config, text).context("cannot write the configuration")?;
     let mut command = Command::new(program);
     command.arg("start").arg("--config").arg(config).arg("--data-dir").arg(folder.join("data"));
     command.args(["--mqtt", &format!("127.0.0.1:{port}"), "--api", "127.0.0.1:0"]);
+    if let Setup::Rules(text) = setup {
+        let rules = folder.join("rules");
+        fs::create_dir_all(&rules).context("cannot make the folder of rules")?;
+        fs::write(rules.join("rules.toml"), text()).context("cannot write the rules")?;
+        command.arg("--rules").arg(rules);
+    }
     Ok(command)
 }
 
@@ -129,10 +147,10 @@ fn find_mosquitto() -> anyhow::Result<PathBuf> {
     find().context("install the package `mosquitto`")
 }
 
-fn mosquitto(program: &Path, port: u16, folder: &Path, keeping: Keeping) -> anyhow::Result<Command> {
-    let persistence = match keeping {
-        Keeping::Nothing => "persistence false".to_owned(),
-        Keeping::Sessions => format!(
+fn mosquitto(program: &Path, port: u16, folder: &Path, setup: Setup) -> anyhow::Result<Command> {
+    let persistence = match setup {
+        Setup::Plain | Setup::Rules(_) => "persistence false".to_owned(),
+        Setup::Durable => format!(
             "persistence true\npersistence_location {}/\nautosave_on_changes true\nautosave_interval 1",
             folder.display()
         ),
@@ -160,7 +178,7 @@ fn find_rumqttd() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-fn rumqttd(program: &Path, port: u16, folder: &Path, _: Keeping) -> anyhow::Result<Command> {
+fn rumqttd(program: &Path, port: u16, folder: &Path, _: Setup) -> anyhow::Result<Command> {
     let text = format!(
         "id = 0\n[router]\nid = 0\nmax_connections = 100010\nmax_outgoing_packet_count = 1000\n\
          max_segment_size = 104857600\nmax_segment_count = 10\n\
