@@ -13,7 +13,7 @@ use crate::delayed::DelayedStore;
 use crate::durable::Durable;
 use crate::filters::ExclusiveOwners;
 use crate::flapping::Flapping;
-use crate::metrics::Metrics;
+use crate::metrics::{Counters, Metrics};
 use crate::overload::Overload;
 use crate::registry::Registry;
 use crate::retained::RetainedStore;
@@ -21,6 +21,7 @@ use crate::rewrite::Rewriter;
 use crate::routes::RouteTable;
 use crate::session::QueueSettings;
 use crate::slow_subs::SlowSubs;
+use crate::spares::Spares;
 use crate::system::Reports;
 use crate::tap::Tap;
 use crate::timers::Timers;
@@ -55,6 +56,7 @@ pub struct Broker {
     next_connection: AtomicU64,
     next_message: AtomicU64,
     stopping: AtomicBool,
+    pub(crate) spares: Spares,
 }
 
 /// Numbers of things that exist now, and the highest they have been.
@@ -136,6 +138,7 @@ impl Broker {
             next_connection: AtomicU64::new(first_connection),
             next_message: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            spares: Spares::default(),
             config,
         })
     }
@@ -151,29 +154,24 @@ impl Broker {
     }
 
     /// Makes the context of a worker thread, which counts in a shard of its own.
+    ///
+    /// The thread is to call [`Context::forget_stale_routes`] and [`Broker::forget_stale_routes`] from time to time.
     pub fn worker_context(&self) -> Context {
+        self.spares.tend();
         self.context(Counting::Alone(self.metrics.shard()))
     }
 
-    /// Makes a context for one call on any thread; [`Broker::flush`] must follow.
-    pub(crate) fn call_context(&self) -> Context {
-        self.context(Counting::Shared(Arc::clone(self.metrics.shared())))
+    pub(crate) fn shared_counters(&self) -> Arc<Counters> {
+        Arc::clone(self.metrics.shared())
     }
 
-    fn context(&self, counting: Counting) -> Context {
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn context(&self, counting: Counting) -> Context {
         let listeners = (Arc::clone(&self.tap), Arc::clone(&self.slow_subs));
         Context::new(counting, self.clock.now_ms(), listeners)
-    }
-
-    /// Has the connections flushed that a call has given something to send.
-    pub(crate) fn flush(&self, mut context: Context) {
-        self.write_done(&context);
-        let scheduled = context.take_scheduled();
-        if !scheduled.is_empty()
-            && let Some(outlets) = self.outlets.get()
-        {
-            outlets.flush(&scheduled);
-        }
     }
 
     /// Refuses messages from inside the server from now on.

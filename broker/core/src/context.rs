@@ -52,6 +52,8 @@ pub struct Context {
     counters: Arc<Counters>,
     /// Whether no other thread counts in `counters`.
     counts_alone: bool,
+    /// How many topics it remembers the routes of.
+    routes_max: usize,
     now_ms: i64,
     scheduled: Vec<ConnectionKey>,
     urgent: bool,
@@ -102,6 +104,9 @@ const DELIVERIES: Interest = Interest::from_bits(0)
 /// Topics whose routes a thread remembers.
 const ROUTES_MAX: usize = 16 * 1024;
 
+/// As many for calls from outside of its own work.
+const CALL_ROUTES_MAX: usize = 256;
+
 impl Context {
     pub(crate) fn new(counting: Counting, now_ms: i64, (tap, slow_subs): (Arc<Tap>, Arc<SlowSubs>)) -> Self {
         let (counters, counts_alone) = match counting {
@@ -117,6 +122,7 @@ impl Context {
             incidents: Vec::new(),
             counters,
             counts_alone,
+            routes_max: if counts_alone { ROUTES_MAX } else { 0 },
             now_ms,
             scheduled: Vec::new(),
             urgent: false,
@@ -296,14 +302,24 @@ impl Context {
             return Arc::clone(found);
         }
         let routes = table.resolve(topic);
-        if !self.counts_alone {
-            return routes; // a context for one call: nothing is gained by remembering
+        if self.routes_max == 0 {
+            return routes;
         }
-        if self.routes.len() >= ROUTES_MAX {
+        if self.routes.len() >= self.routes_max {
             self.routes.clear();
         }
         self.routes.replace(ByTopic(Arc::clone(&routes)));
         routes
+    }
+
+    /// Makes ready for another call. Routes are remembered if the thread forgets them again.
+    pub(crate) fn reset(&mut self, remembers: bool) {
+        self.routes_max = if remembers { CALL_ROUTES_MAX } else { 0 };
+        self.scheduled.clear();
+        self.urgent = false;
+        self.incidents.clear();
+        self.wrote.set(false);
+        self.done.borrow_mut().clear();
     }
 
     /// Forgets routes that are out of date, so that they keep no ended session in memory. For a slow, regular tick.

@@ -40,6 +40,7 @@ mod rewrite;
 mod routes;
 mod session;
 mod slow_subs;
+mod spares;
 mod system;
 mod tap;
 mod timers;

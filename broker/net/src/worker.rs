@@ -319,6 +319,7 @@ impl Worker {
             if ticks_to_sweep == 0 {
                 ticks_to_sweep = SWEEP_TICKS;
                 self.context.borrow_mut().forget_stale_routes(&self.broker);
+                self.broker.forget_stale_routes();
                 if self.index == 0 {
                     self.broker.purge_retained();
                 }

@@ -7,9 +7,9 @@ use crate::{Text, Value};
 
 /// A map from text to value that keeps the order of insertion.
 ///
-/// Shared on clone, copied on the first write after that.
+/// Shared on clone, copied on the first write after that. An empty map takes no memory.
 #[derive(Clone, Debug, Default)]
-pub struct Map(Arc<Entries>);
+pub struct Map(Option<Arc<Entries>>);
 
 /// One result of a rule: what actions and templates see.
 pub type Row = Map;
@@ -65,7 +65,7 @@ impl Map {
 
     /// Makes an empty map with room for `entries`.
     pub fn with_capacity(entries: usize) -> Self {
-        Self(Arc::new(Entries { list: Vec::with_capacity(entries), places: None }))
+        Self(Some(Arc::new(Entries { list: Vec::with_capacity(entries), places: None })))
     }
 
     /// Makes a map of `entries`, no two of which have the same key.
@@ -78,44 +78,54 @@ impl Map {
         if entries.list.len() > SCANNED_MAX {
             entries.index();
         }
-        Self(Arc::new(entries))
+        Self(Some(Arc::new(entries)))
+    }
+
+    fn entries(&self) -> &Entries {
+        static EMPTY: Entries = Entries { list: Vec::new(), places: None };
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+
+    fn entries_mut(&mut self) -> &mut Entries {
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 
     /// Tells whether no other map shares the memory of this one.
     pub fn is_unshared(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+        self.0.as_ref().is_none_or(|entries| Arc::strong_count(entries) == 1)
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.0.list.len()
+        self.entries().list.len()
     }
 
     /// Tells whether the map has no entries.
     pub fn is_empty(&self) -> bool {
-        self.0.list.is_empty()
+        self.entries().list.is_empty()
     }
 
     /// Returns the value of `key`.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&Value> {
-        self.0.place(key.as_ref()).map(|place| &self.0.list[place].1)
+        let entries = self.entries();
+        entries.place(key.as_ref()).map(|place| &entries.list[place].1)
     }
 
     /// Tells whether `key` is there, be it with an undefined value.
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> bool {
-        self.0.place(key.as_ref()).is_some()
+        self.entries().place(key.as_ref()).is_some()
     }
 
     /// Returns the value of `key` for changing it in place.
     pub fn get_mut(&mut self, key: impl AsRef<[u8]>) -> Option<&mut Value> {
-        let place = self.0.place(key.as_ref())?;
-        Some(&mut Arc::make_mut(&mut self.0).list[place].1)
+        let place = self.entries().place(key.as_ref())?;
+        Some(&mut self.entries_mut().list[place].1)
     }
 
     /// Sets `key`. A key that was there keeps its place in the order.
     pub fn insert(&mut self, key: impl Into<Text>, value: impl Into<Value>) -> Option<Value> {
         let key = key.into();
-        let entries = Arc::make_mut(&mut self.0);
+        let entries = self.entries_mut();
         match entries.place(key.as_bytes()) {
             Some(place) => Some(std::mem::replace(&mut entries.list[place].1, value.into())),
             None => {
@@ -127,8 +137,8 @@ impl Map {
 
     /// Removes `key`, keeping the order of the others.
     pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Option<Value> {
-        let place = self.0.place(key.as_ref())?;
-        let entries = Arc::make_mut(&mut self.0);
+        let place = self.entries().place(key.as_ref())?;
+        let entries = self.entries_mut();
         let (_, value) = entries.list.remove(place);
         entries.index();
         Some(value)
@@ -137,7 +147,7 @@ impl Map {
     /// Returns the entry of `key`, made undefined when it was missing.
     pub fn entry(&mut self, key: impl Into<Text>) -> &mut Value {
         let key = key.into();
-        let entries = Arc::make_mut(&mut self.0);
+        let entries = self.entries_mut();
         let place = match entries.place(key.as_bytes()) {
             Some(place) => place,
             None => entries.push(key, Value::Undefined),
@@ -147,17 +157,17 @@ impl Map {
 
     /// Entries in order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter(self.0.list.iter())
+        Iter(self.entries().list.iter())
     }
 
     /// Keys in order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &Text> {
-        self.0.list.iter().map(|entry| &entry.0)
+        self.entries().list.iter().map(|entry| &entry.0)
     }
 
     /// Values in order.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &Value> {
-        self.0.list.iter().map(|entry| &entry.1)
+        self.entries().list.iter().map(|entry| &entry.1)
     }
 
     /// Estimated size in memory, in bytes.
@@ -170,7 +180,7 @@ impl Map {
 /// Equal whatever their order.
 impl PartialEq for Map {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        matches!((&self.0, &other.0), (Some(own), Some(others)) if Arc::ptr_eq(own, others))
             || self.len() == other.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
     }
 }
@@ -200,7 +210,7 @@ impl IntoIterator for Map {
     type IntoIter = std::vec::IntoIter<(Text, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        Arc::unwrap_or_clone(self.0).list.into_iter()
+        self.0.map(Arc::unwrap_or_clone).unwrap_or_default().list.into_iter()
     }
 }
 

@@ -114,6 +114,14 @@ impl Template {
         }
     }
 
+    /// Renders to a text; one that is fixed is not made anew.
+    pub fn render_text(&self, row: &Map, missing: Missing) -> Text {
+        match self.segments.as_slice() {
+            [Segment::Literal(text)] => text.clone(),
+            _ => Text::from(self.render(row, missing)),
+        }
+    }
+
     /// Renders the template.
     pub fn render(&self, row: &Map, missing: Missing) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.source.len() + 32);

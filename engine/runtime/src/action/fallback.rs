@@ -49,12 +49,9 @@ pub(super) fn run(failed: &ActionRuntime, fallbacks: &[Fallback], ended: &Ended,
                 }
             }
             Fallback::Republish(args) => {
-                let source = Source {
-                    rule_id: &ended.row.delivery.rule_id,
-                    hops: ended.row.tag.hops,
-                    republished_by: None,
-                    event: None,
-                };
+                let rule_id = Text::from(&*ended.row.delivery.rule_id);
+                let source =
+                    Source { rule_id: &rule_id, hops: ended.row.tag.hops, republished_by: None, event: None };
                 if let Err(error) = republish(services, args, &row, &source) {
                     failed.log_fallback_failure(&error);
                 }

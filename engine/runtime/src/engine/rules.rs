@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_event::{Event, JsonOptions, Map, UndefinedAs, Value, decode_json, encode_json};
+use engine_event::{Event, JsonOptions, Map, Text, UndefinedAs, Value, decode_json, encode_json};
 use engine_sql::syntax::Body;
 use serde_json::{Value as Json, json};
 
@@ -143,6 +143,7 @@ impl Engine {
             });
             entry.runtime = Some(Arc::new(RuleRuntime {
                 id: Arc::from(id),
+                name: Text::from(id),
                 slot: entry.slot,
                 plan,
                 outputs: outputs.collect(),

@@ -14,23 +14,35 @@ use crate::services::Services;
 
 /// What all rules that run on one event share.
 pub(super) struct EventFacts<'a> {
-    pub(super) event: &'a Event,
-    /// Made when the first action needs it: of some events it is a hash of everything.
-    identity: OnceCell<u128>,
-    pub(super) key: Option<Text>,
-    pub(super) key_hash: u64,
-    pub(super) now: Instant,
+    event: &'a Event,
+    /// Made when the first action needs it.
+    for_actions: OnceCell<ActionFacts>,
+}
+
+/// What only actions ask for.
+struct ActionFacts {
+    /// Of some events it is a hash of everything.
+    identity: u128,
+    key: Option<Text>,
+    key_hash: u64,
+    now: Instant,
 }
 
 impl<'a> EventFacts<'a> {
-    pub(super) fn of(event: &'a Event, services: &Services) -> Self {
-        let key = event.client_id().filter(|key| !key.is_empty());
-        let key_hash = key.as_ref().map_or(0, |key| services.key_hash(key));
-        Self { event, identity: OnceCell::new(), key, key_hash, now: Instant::now() }
+    pub(super) fn of(event: &'a Event) -> Self {
+        Self { event, for_actions: OnceCell::new() }
     }
 
-    fn identity(&self) -> u128 {
-        *self.identity.get_or_init(|| super::identity::event_identity(self.event))
+    fn for_actions(&self, services: &Services) -> &ActionFacts {
+        self.for_actions.get_or_init(|| {
+            let key = self.event.client_id().filter(|key| !key.is_empty());
+            ActionFacts {
+                identity: super::identity::event_identity(self.event),
+                key_hash: key.as_ref().map_or(0, |key| services.key_hash(key)),
+                key,
+                now: Instant::now(),
+            }
+        })
     }
 }
 
@@ -55,12 +67,13 @@ pub(super) fn dispatch(
             }
             continue;
         };
+        let facts = facts.for_actions(services);
         let origin = RowOrigin {
             rule_id: &rule.id,
             credit: Some(&rule.counters),
             key: facts.key.as_ref(),
             key_hash: facts.key_hash,
-            origin: facts.identity(),
+            origin: facts.identity,
             first_index: 0,
             id_seed: *id_seed,
             hops,
@@ -100,7 +113,7 @@ fn publish_again(
 ) -> bool {
     let message = facts.event.publish();
     let source = Source {
-        rule_id: &rule.id,
+        rule_id: &rule.name,
         hops: facts.event.hops(),
         republished_by: message.and_then(|message| message.republished_by.as_ref()),
         event: Some(facts.event),

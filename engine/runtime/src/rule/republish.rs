@@ -9,7 +9,7 @@ use crate::services::Services;
 
 /// What a message is republished from.
 pub(crate) struct Source<'a> {
-    pub(crate) rule_id: &'a str,
+    pub(crate) rule_id: &'a Text,
     /// How many rules republished the message before.
     pub(crate) hops: u8,
     /// The rule that republished the message last.
@@ -45,7 +45,7 @@ pub(crate) fn republish(
     row: &Row,
     source: &Source<'_>,
 ) -> Result<(), RepublishError> {
-    if source.republished_by.is_some_and(|rule| *rule == source.rule_id) {
+    if source.republished_by.is_some_and(|rule| rule == source.rule_id) {
         return Err(RepublishError::Loop);
     }
     if source.hops >= services.republish_hops_limit {
@@ -59,15 +59,15 @@ pub(crate) fn republish(
 
 fn message(args: &RepublishArgs, row: &Row, source: &Source<'_>) -> Result<NewMessage, RepublishError> {
     Ok(NewMessage {
-        topic: Text::from(args.topic.render(row, Missing::Empty)),
+        topic: args.topic.render_text(row, Missing::Empty),
         payload: payload(&args.payload, row),
         qos: qos(&args.qos, row)?,
         retain: flag("retain", &args.retain, row)?,
         properties: properties(args, row, source.event),
-        client_id: Text::from(source.rule_id),
+        client_id: source.rule_id.clone(),
         username: None,
         hops: source.hops + 1,
-        republished_by: Some(Text::from(source.rule_id)),
+        republished_by: Some(source.rule_id.clone()),
         skip_rules: flag("direct_dispatch", &args.direct_dispatch, row)?,
     })
 }
@@ -80,7 +80,7 @@ fn payload(template: &Template, row: &Row) -> Text {
             Value::Undefined => Text::default(),
             value => text_of(&value),
         },
-        None => Text::from(template.render(row, Missing::Empty)),
+        None => template.render_text(row, Missing::Empty),
     }
 }
 
@@ -142,6 +142,12 @@ fn properties(args: &RepublishArgs, row: &Row, event: Option<&Event>) -> Map {
     let user = match &args.user_properties {
         UserProperties::None => Value::Undefined,
         UserProperties::Template(template) => template.value(row),
+        // the common case, without making a map of nothing
+        UserProperties::OfEvent
+            if event.and_then(Event::publish).is_some_and(|message| message.properties.is_none()) =>
+        {
+            Value::Undefined
+        }
         UserProperties::OfEvent => event.map_or(Value::Undefined, |event| {
             let all = event.column_named("pub_props");
             all.as_map().and_then(|all| all.get("User-Property")).cloned().unwrap_or_default()

@@ -131,7 +131,7 @@ impl Rules {
             let context = self.environment.context(event);
             let slots = set.shared.slots_of(place as usize, &read);
             let result = rule.plan.run_projected(event, slots, &context);
-            let facts = facts.get_or_init(|| EventFacts::of(event, services));
+            let facts = facts.get_or_init(|| EventFacts::of(event));
             account(services, rule, result, facts, completion);
         }
     }
@@ -157,7 +157,7 @@ impl Rules {
             let context = self.environment.context(event);
             let result = rule.plan.run(event, &context);
             watch.record(event, &result, &context, now_ms);
-            account(services, rule, result, &EventFacts::of(event, services), completion);
+            account(services, rule, result, &EventFacts::of(event), completion);
         }
         let missed = watches.iter().filter(|watch| !slots.contains(&watch.slot()));
         missed.for_each(|watch| watch.record_near_miss(event, now_ms));
@@ -176,7 +176,7 @@ impl Rules {
             rule.counters.add(RuleCounter::FailedNoResult, 1);
             return;
         }
-        account(services, rule, result, &EventFacts::of(event, services), completion);
+        account(services, rule, result, &EventFacts::of(event), completion);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine_event::RuleSlot;
+use engine_event::{RuleSlot, Text};
 
 use super::RulePlan;
 use crate::action::{ActionSlot, id_seed};
@@ -33,6 +33,8 @@ impl Output {
 #[derive(Debug)]
 pub(crate) struct RuleRuntime {
     pub(crate) id: Arc<str>,
+    /// The id, for messages.
+    pub(crate) name: Text,
     pub(crate) slot: RuleSlot,
     pub(crate) plan: RulePlan,
     pub(crate) outputs: Vec<Output>,

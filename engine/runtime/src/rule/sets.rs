@@ -115,10 +115,12 @@ mod tests {
     use crate::log_limit::LogLimit;
     use crate::metrics::RuleCounter;
     use crate::rule::RulePlan;
+    use engine_event::Text;
 
     fn rule(number: u32, sql: &str) -> Arc<RuleRuntime> {
         Arc::new(RuleRuntime {
             id: Arc::from("r"),
+            name: Text::from_static("r"),
             slot: RuleSlot(number),
             plan: RulePlan::compile(sql, "r").unwrap(),
             outputs: Vec::new(),
