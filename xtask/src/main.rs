@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod fuzz;
 mod services;
 mod summary;
 mod test;
@@ -28,6 +29,8 @@ enum Chore {
     Services(services::Action),
     /// Run a benchmark; without a name, list them. Prints one JSON line per scenario.
     Bench(bench::Arguments),
+    /// Feed a part of the server with hostile input, for as long as you like.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Services(action) => services::run(action),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match done {
         Ok(code) => code,
