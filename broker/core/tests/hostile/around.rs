@@ -1,6 +1,6 @@
 //! What surrounds the broker: rules that take their time, a slow disk, judges, and the mail between connections.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use broker_codec::ReasonCode;
@@ -96,11 +96,13 @@ impl EventTap for SlowRules {
 
 type Done = Box<dyn FnOnce(bool) + Send>;
 
-/// A disk that is asked to write and does so later.
+/// A disk that is asked to write and does so later, or fails to.
 #[derive(Default)]
 pub(crate) struct SlowDisk {
     appended: AtomicU64,
     committed: AtomicU64,
+    failed: AtomicU64,
+    is_full: AtomicBool,
     waiting: Mutex<Vec<Done>>,
 }
 
@@ -108,14 +110,29 @@ impl SlowDisk {
     /// Commits all that was appended.
     pub(crate) fn commit_all(&self) {
         self.committed.store(self.appended.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.tell(true);
+    }
+
+    /// Loses all that was appended and not committed.
+    pub(crate) fn fail_all(&self) {
+        self.failed.store(self.appended.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.tell(false);
+    }
+
+    /// Takes nothing new any more, or does again.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    fn tell(&self, is_committed: bool) {
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        waiting.into_iter().for_each(|done| done(true));
+        waiting.into_iter().for_each(|done| done(is_committed));
     }
 }
 
 impl Journal for SlowDisk {
     fn admits(&self, _bytes: usize) -> bool {
-        true
+        !self.is_full.load(Ordering::Relaxed)
     }
 
     fn append(&self, _record: &Record<'_>) -> u64 {
@@ -131,7 +148,10 @@ impl Journal for SlowDisk {
     }
 
     fn progress(&self) -> Progress {
-        Progress { committed: self.committed.load(Ordering::Relaxed), failed: 0 }
+        Progress {
+            committed: self.committed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -165,4 +185,6 @@ pub(crate) struct Around {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) rules: Arc<SlowRules>,
     pub(crate) disk: Option<Arc<SlowDisk>>,
+    /// The disk fails now and then: nobody is promised anything.
+    pub(crate) disk_fails: bool,
 }

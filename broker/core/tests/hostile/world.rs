@@ -98,6 +98,7 @@ impl World {
             mailbox: Arc::new(Mailbox::default()),
             rules: Arc::new(SlowRules::with_interest(interest)),
             disk: rng.bool().then(Arc::default),
+            disk_fails: rng.u8(..4) == 0,
         };
         broker.set_outlets(Arc::clone(&around.mailbox) as _);
         broker.set_tap(Arc::clone(&around.rules) as _);
@@ -134,11 +135,16 @@ impl World {
             counts: Counts::default(),
             rng,
         };
-        for who in 0..world.healthy.len() {
-            world.bring_back(who);
+        if !world.may_lose() {
+            (0..world.healthy.len()).for_each(|who| world.bring_back(who));
         }
         world.commit();
         world
+    }
+
+    /// Whether messages may be lost: then there are no healthy clients, who would notice.
+    fn may_lose(&self) -> bool {
+        self.around.disk_fails && self.around.disk.is_some()
     }
 
     /// Lets something happen.
@@ -147,13 +153,14 @@ impl World {
             0..60 => self.act_hostile(),
             60..78 => self.publish(),
             78..84 => self.pass_time(),
+            84..88 if self.may_lose() => self.commit_or_fail(),
             84..88 => self.commit(),
             88..92 => {
                 let (count, fails) = (self.rng.usize(..5), self.rng.bool());
                 self.around.rules.settle(count, fails);
             }
             92..95 => self.judge(),
-            95..97 => self.come_and_go(),
+            95..97 if !self.may_lose() => self.come_and_go(),
             97 => {
                 let client_id = format!("h{}", self.rng.u8(..4));
                 self.broker.kick(&client_id);
@@ -319,6 +326,20 @@ impl World {
         self.work();
     }
 
+    /// The disk writes, or fails to, or is full.
+    fn commit_or_fail(&mut self) {
+        let Some(disk) = self.around.disk.clone() else { return };
+        match self.rng.u8(..4) {
+            0 => {
+                self.broker.commit(&self.context, 0);
+                disk.fail_all();
+                self.work(); // all hear of it before anything else is written
+            }
+            1 => disk.set_full(self.rng.bool()),
+            _ => self.commit(),
+        }
+    }
+
     fn judge(&mut self) {
         for link in &mut self.links {
             if self.rng.bool() {
@@ -388,8 +409,10 @@ impl World {
 
     /// Checks that healthy clients have lost nothing, ends everything, and checks that nothing is left.
     pub(crate) fn end(mut self) -> Counts {
-        self.let_healthy_finish();
-        self.check_healthy();
+        if !self.may_lose() {
+            self.let_healthy_finish();
+            self.check_healthy();
+        }
         self.check_answers();
         self.check_clean()
     }
