@@ -18,7 +18,7 @@ use crate::messaging::{
     SysTopics,
 };
 use crate::queue_config::{Count, MqueueDefaultPriority, MqueueOverflow, MqueuePriorities};
-use crate::rate::{ByteRate, MessageRate};
+use crate::rate::{ByteRate, MessageRate, Rates};
 use crate::toml_file::{Problem, TomlFile};
 use crate::watermark::Watermark;
 
@@ -185,21 +185,19 @@ pub(crate) struct Limiter {
     /// Bytes on top of that now and then.
     pub(crate) bytes_burst: ByteRate,
     /// What each client may publish.
-    pub(crate) client: ClientLimiter,
+    pub(crate) client: Rates,
 }
 
-/// What each client may publish.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ClientLimiter {
-    /// Messages.
-    pub(crate) messages_rate: MessageRate,
-    /// Messages on top of that now and then.
-    pub(crate) messages_burst: MessageRate,
-    /// Bytes of PUBLISH packets.
-    pub(crate) bytes_rate: ByteRate,
-    /// Bytes on top of that now and then.
-    pub(crate) bytes_burst: ByteRate,
+impl Limiter {
+    /// What all clients may publish together.
+    pub(crate) fn all(&self) -> Rates {
+        Rates {
+            messages_rate: self.messages_rate,
+            messages_burst: self.messages_burst,
+            bytes_rate: self.bytes_rate,
+            bytes_burst: self.bytes_burst,
+        }
+    }
 }
 
 impl Default for Mqtt {
@@ -571,16 +569,6 @@ impl Config {
                 &interval,
             );
         }
-        let (all, each) = (&mqtt.limiter, &mqtt.limiter.client);
-        for (path, has_rate, has_burst) in [
-            ("mqtt.limiter.messages", all.messages_rate.is_limit(), all.messages_burst.is_limit()),
-            ("mqtt.limiter.bytes", all.bytes_rate.is_limit(), all.bytes_burst.is_limit()),
-            ("mqtt.limiter.client.messages", each.messages_rate.is_limit(), each.messages_burst.is_limit()),
-            ("mqtt.limiter.client.bytes", each.bytes_rate.is_limit(), each.bytes_burst.is_limit()),
-        ] {
-            let holds = has_rate || !has_burst;
-            require(&format!("{path}_burst"), holds, "a rate beside it", &"a burst alone");
-        }
         let flapping = &self.flapping_detect;
         let is_positive = |period: Period| !period.duration().is_zero();
         require("flapping_detect.max_count", flapping.max_count > 0, "at least 1", &flapping.max_count);
@@ -625,6 +613,8 @@ impl Config {
             &self.log.level,
         );
         problems.extend(messaging::problems(self));
+        problems.extend(self.mqtt.limiter.all().problems("mqtt.limiter."));
+        problems.extend(self.mqtt.limiter.client.problems("mqtt.limiter.client."));
         let slow = self.slow_subs.as_ref().and_then(SlowSubsSettings::problem);
         problems
             .extend(slow.map(|(field, message)| ConfigProblem::new(format!("slow_subs.{field}"), message)));

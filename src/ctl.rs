@@ -315,6 +315,8 @@ fn show_listener(listener: &Json) -> anyhow::Result<()> {
         ("running", text(listener, "running")),
         ("current_conn", text(listener, "current_connections")),
         ("max_conns", text(listener, "max_connections")),
+        ("messages_rate", text(listener, "messages_rate")),
+        ("bytes_rate", text(listener, "bytes_rate")),
         ("accepted", counter("accepted")),
         ("refused_full", counter("refused_full")),
         ("refused_address", counter("refused_address")),

@@ -8,13 +8,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use broker_net::{
-    AccessRule, ClientCertificates, ConnectionRate, KeepAlive, ListenerConfig, ListenerKind, SUBPROTOCOLS,
-    TlsConfig, TlsVersions, WebSocketConfig,
+    AccessRule, ClientCertificates, ConnectionRate, KeepAlive, ListenerConfig, ListenerKind, ListenerQuotas,
+    SUBPROTOCOLS, TlsConfig, TlsVersions, WebSocketConfig,
 };
 use connectors_api::{ByteSize, ConfigProblem, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+
+use crate::rate::{ByteRate, MessageRate, Rates};
 
 /// Listeners by type and name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +126,16 @@ pub(crate) struct Listener {
     pub(crate) max_connections: MaxConnections,
     /// New connections in a time, such as `1000/s`; more wait. Without it `1000/s`, and no limit on a loopback address.
     pub(crate) max_conn_rate: Option<MaxRate>,
+    /// Messages that each of its clients may publish, such as `100/s`.
+    pub(crate) messages_rate: MessageRate,
+    /// Messages on top of that now and then, such as `1000/1h`.
+    pub(crate) messages_burst: MessageRate,
+    /// Bytes of PUBLISH packets that each of its clients may send, such as `1MB/s`.
+    pub(crate) bytes_rate: ByteRate,
+    /// Bytes on top of that now and then.
+    pub(crate) bytes_burst: ByteRate,
+    /// What all of its clients may publish together.
+    pub(crate) limiter: Rates,
     /// Prefix of all topics of its clients; may hold `${clientid}`, `${username}` and `${client_attrs.NAME}`.
     pub(crate) mountpoint: String,
     /// Who may connect: `allow` or `deny` with `all`, an address or a network. The first that fits decides.
@@ -149,6 +161,11 @@ impl Default for Listener {
             bind: None,
             max_connections: MaxConnections(1_048_576),
             max_conn_rate: None,
+            messages_rate: MessageRate::default(),
+            messages_burst: MessageRate::default(),
+            bytes_rate: ByteRate::default(),
+            bytes_burst: ByteRate::default(),
+            limiter: Rates::default(),
             mountpoint: String::new(),
             access_rules: vec![Rule(AccessRule::ALLOW_ALL)],
             proxy_protocol: false,
@@ -358,7 +375,19 @@ impl Listener {
                 );
             }
         }
+        problems.extend(self.rates().problems(""));
+        problems.extend(self.limiter.problems("limiter."));
         problems
+    }
+
+    /// What each of its clients may publish.
+    fn rates(&self) -> Rates {
+        Rates {
+            messages_rate: self.messages_rate,
+            messages_burst: self.messages_burst,
+            bytes_rate: self.bytes_rate,
+            bytes_burst: self.bytes_burst,
+        }
     }
 
     /// Where it listens.
@@ -399,6 +428,7 @@ impl Listener {
             proxy_protocol: self.proxy_protocol,
             proxy_protocol_timeout: bounded(self.proxy_protocol_timeout),
             mountpoint: self.mountpoint.clone(),
+            quotas: ListenerQuotas { each: self.rates().quotas(), all: self.limiter.quotas() },
             tcp: broker_net::TcpOptions {
                 backlog: tcp.backlog.into(),
                 nodelay: tcp.nodelay,
@@ -663,6 +693,11 @@ mod tests {
     fn a_listener_is_read_and_written() {
         let given = json!({
             "enable": true, "bind": "[::1]:8883", "max_connections": "infinity", "max_conn_rate": "10/s",
+            "messages_rate": "5/s", "messages_burst": "50/60s", "bytes_rate": "1024/s", "bytes_burst": "infinity",
+            "limiter": {
+                "messages_rate": "100/s", "messages_burst": "infinity", "bytes_rate": "infinity",
+                "bytes_burst": "infinity"
+            },
             "mountpoint": "a/", "access_rules": ["deny 10.0.0.0/8", "allow all"], "proxy_protocol": true,
             "proxy_protocol_timeout": "5s",
             "tcp_options": {
@@ -680,6 +715,10 @@ mod tests {
         let network = listener.to_network(ListenerKind::Ssl, "x");
         assert_eq!(network.id(), "ssl:x");
         assert_eq!(network.max_connections, 0);
+        let amount = |quota: Option<broker_net::Quota>| quota.map(|quota| quota.rate.amount);
+        let ListenerQuotas { each, all } = network.quotas;
+        assert_eq!((amount(each.messages), amount(each.bytes)), (Some(5), Some(1024)));
+        assert_eq!((amount(all.messages), amount(all.bytes)), (Some(100), None));
         let tls = network.tls.expect("TLS");
         assert_eq!(tls.versions, TlsVersions::Tls13);
         assert_eq!(tls.client_certificates, ClientCertificates::Required);
@@ -718,6 +757,16 @@ mod tests {
             ListenerKind::Tcp,
             json!({"tcp_options": {"send_timeout": 0}}),
             "tcp_options.send_timeout: expected more",
+        );
+        check(
+            ListenerKind::Tcp,
+            json!({"messages_burst": "5/s"}),
+            "messages_burst: expected a rate beside it",
+        );
+        check(
+            ListenerKind::Tcp,
+            json!({"limiter": {"bytes_burst": "5/s"}}),
+            "limiter.bytes_burst: expected a rate beside it",
         );
         check(ListenerKind::Tcp, json!({"ssl_options": {}}), "ssl_options: only `ssl` and `wss`");
         check(ListenerKind::Ssl, json!({"websocket": {}}), "websocket: only `ws` and `wss`");

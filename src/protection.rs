@@ -10,7 +10,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, FlappingDetect, FlappingKey, ForceShutdown};
-use crate::rate::quotas;
 
 /// When flapping clients are banned; nothing when nobody looks for them.
 pub(crate) fn flapping(config: &FlappingDetect) -> Option<FlappingConfig> {
@@ -40,12 +39,8 @@ pub(crate) fn force_shutdown(config: &ForceShutdown) -> Option<broker_core::Forc
 
 /// What clients may publish.
 pub(crate) fn publish_quotas(config: &Config) -> PublishQuotas {
-    let (all, each) = (&config.mqtt.limiter, &config.mqtt.limiter.client);
-    PublishQuotas {
-        node: quotas([all.messages_rate, all.messages_burst], [all.bytes_rate, all.bytes_burst]),
-        each: quotas([each.messages_rate, each.messages_burst], [each.bytes_rate, each.bytes_burst]),
-        ..PublishQuotas::default()
-    }
+    let limiter = &config.mqtt.limiter;
+    PublishQuotas { node: limiter.all().quotas(), each: limiter.client.quotas() }
 }
 
 /// Stores the bans that the broker makes, and takes out those that have ended.

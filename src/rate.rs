@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use broker_net::{Quota, Quotas, Rate};
+use connectors_api::ConfigProblem;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -18,25 +19,40 @@ pub(crate) struct MessageRate(#[schemars(with = "String")] Option<Rate>);
 #[schemars(transparent)]
 pub(crate) struct ByteRate(#[schemars(with = "String")] Option<Rate>);
 
-impl MessageRate {
-    /// Tells whether there is a limit.
-    pub(crate) fn is_limit(self) -> bool {
-        self.0.is_some()
-    }
+/// What somebody may publish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rates {
+    /// Messages.
+    pub(crate) messages_rate: MessageRate,
+    /// Messages on top of that now and then.
+    pub(crate) messages_burst: MessageRate,
+    /// Bytes of PUBLISH packets.
+    pub(crate) bytes_rate: ByteRate,
+    /// Bytes on top of that now and then.
+    pub(crate) bytes_burst: ByteRate,
 }
 
-impl ByteRate {
-    /// Tells whether there is a limit.
-    pub(crate) fn is_limit(self) -> bool {
-        self.0.is_some()
+impl Rates {
+    /// Returns them as the network part understands them.
+    pub(crate) fn quotas(&self) -> Quotas {
+        let quota = |rate: Option<Rate>, burst| rate.map(|rate| Quota { rate, burst });
+        Quotas {
+            messages: quota(self.messages_rate.0, self.messages_burst.0),
+            bytes: quota(self.bytes_rate.0, self.bytes_burst.0),
+        }
     }
-}
 
-/// Puts rates and their bursts together.
-pub(crate) fn quotas(messages: [MessageRate; 2], bytes: [ByteRate; 2]) -> Quotas {
-    let quota = |rate: Option<Rate>, burst| rate.map(|rate| Quota { rate, burst });
-    let ([message_rate, message_burst], [byte_rate, byte_burst]) = (messages, bytes);
-    Quotas { messages: quota(message_rate.0, message_burst.0), bytes: quota(byte_rate.0, byte_burst.0) }
+    /// What the types alone do not rule out; `prefix` is where they stand.
+    pub(crate) fn problems(&self, prefix: &str) -> Vec<ConfigProblem> {
+        let bursts = [
+            ("messages_burst", self.messages_rate.0, self.messages_burst.0),
+            ("bytes_burst", self.bytes_rate.0, self.bytes_burst.0),
+        ];
+        let alone = bursts.into_iter().filter(|(_, rate, burst)| rate.is_none() && burst.is_some());
+        let expected = "expected a rate beside it, got `a burst alone`";
+        alone.map(|(name, ..)| ConfigProblem::new(format!("{prefix}{name}"), expected.to_owned())).collect()
+    }
 }
 
 /// The largest number of a rate, and its longest time.

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use broker_codec::{Connect, Packet, QoS, Version};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use support::Server;
 use support::mqtt::{Client, connect};
 
@@ -16,6 +16,12 @@ async fn start(config: &str) -> (Server, tempfile::TempDir) {
     std::fs::write(&path, config).expect("written");
     let server = Server::start(&["--config", path.to_str().expect("UTF-8")]).await;
     (server, folder)
+}
+
+async fn port_of(server: &Server, id: &str) -> u16 {
+    let listener = server.api("GET", &format!("/listeners/{id}"), None).await.1;
+    let address = listener["listen_on"].as_str().expect("it runs");
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
 async fn metric(server: &Server, name: &str) -> u64 {
@@ -56,6 +62,45 @@ async fn who_is_too_fast_waits_and_loses_nothing() {
         assert!(metric(&server, "packets.publish.paused").await > 0);
         assert_eq!(metric(&server, "messages.dropped").await, 0);
     }
+}
+
+/// Publishes 120 messages at a port, and says whether it takes as long as it must at fifty in a second.
+async fn is_slowed(port: u16, client_id: &str) -> bool {
+    let mut publisher = Client::connect(port, client_id).await;
+    let start = Instant::now();
+    publish(&mut publisher, 120).await;
+    start.elapsed() >= Duration::from_millis(1200)
+}
+
+#[tokio::test]
+async fn a_listener_has_rates_of_its_own_that_change_while_it_runs() {
+    let config = "[mqtt]\nreceive_maximum = 200\n[listeners.tcp.fixed]\nbind = '127.0.0.1:0'\nmessages_rate = '50/s'\n";
+    let (server, _folder) = start(config).await;
+    let fixed = port_of(&server, "tcp:fixed").await;
+    assert!(is_slowed(fixed, "a").await, "each client");
+    publish(&mut Client::connect(server.mqtt_port(), "b").await, 120).await;
+    assert_eq!(server.api("GET", "/listeners/tcp:fixed", None).await.1["messages_rate"], "50/s");
+    let paused = metric(&server, "packets.publish.paused").await;
+    assert!(paused > 0);
+
+    let lab = json!({"id": "tcp:lab", "bind": "127.0.0.1:0"});
+    let (status, made) = server.api("POST", "/listeners/tcp:lab", Some(&lab)).await;
+    assert_eq!((status, &made["bytes_rate"]), (200, &json!("infinity")), "{made}");
+    let port = port_of(&server, "tcp:lab").await;
+    let mut before = Client::connect(port, "before").await;
+    // each PUBLISH has 8 bytes, and both clients share the rate
+    let change = json!({"limiter": {"bytes_rate": "400B/s"}});
+    let (status, changed) = server.api("PUT", "/listeners/tcp:lab", Some(&change)).await;
+    assert_eq!((status, &changed["limiter"]["bytes_rate"]), (200, &json!("400/s")), "{changed}");
+    let (first, second) = tokio::join!(is_slowed(port, "c"), is_slowed(port, "d"));
+    assert!(first && second, "all of its clients");
+    publish(&mut before, 120).await;
+    let (_, text) = server.ctl(&["listeners"]);
+    assert!(text.contains("messages_rate    : 50/s"), "{text}");
+    let (status, why) =
+        server.api("PUT", "/listeners/tcp:lab", Some(&json!({"messages_rate": "much"}))).await;
+    assert_eq!(status, 400, "{why}");
+    assert!(why["message"].as_str().expect("text").contains("expected a rate such as"), "{why}");
 }
 
 #[tokio::test]

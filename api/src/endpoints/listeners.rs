@@ -228,14 +228,8 @@ fn find(api: &Api, id: &str) -> Result<ListenerView, ApiError> {
 }
 
 /// What a listener has in the answers beside its configuration; all of it may come back in a request.
-fn constants() -> [(&'static str, JsonValue); 5] {
-    [
-        ("acceptors", 16.into()),
-        ("zone", "default".into()),
-        ("enable_authn", true.into()),
-        ("messages_rate", "infinity".into()),
-        ("bytes_rate", "infinity".into()),
-    ]
+fn constants() -> [(&'static str, JsonValue); 3] {
+    [("acceptors", 16.into()), ("zone", "default".into()), ("enable_authn", true.into())]
 }
 
 fn body(api: &Api, view: ListenerView) -> JsonValue {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access_rules::AccessRule;
-use crate::quota::PublishQuotas;
+use crate::quota::{ListenerQuotas, PublishQuotas};
 use crate::rate::ConnectionRate;
 
 /// Where and how to listen.
@@ -72,6 +72,8 @@ pub struct ListenerConfig {
     pub proxy_protocol_timeout: Duration,
     /// Template of the prefix of all topics of its clients; empty is none. Default none.
     pub mountpoint: String,
+    /// What its clients may publish. Default: no limit.
+    pub quotas: ListenerQuotas,
     /// Options of the sockets.
     pub tcp: TcpOptions,
 }
@@ -90,6 +92,7 @@ impl Default for ListenerConfig {
             proxy_protocol: false,
             proxy_protocol_timeout: Duration::from_secs(3),
             mountpoint: String::new(),
+            quotas: ListenerQuotas::default(),
             tcp: TcpOptions::default(),
         }
     }

@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::access_rules;
 use crate::config::ListenerConfig;
 use crate::mailbox::{Accepted, Mailboxes};
+use crate::quota::ListenerBuckets;
 use crate::rate::Bucket;
 use crate::tls::{Tls, TlsError};
 use crate::worker::Worker;
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Template of the prefix of topics.
     pub(crate) mountpoint: Option<Arc<str>>,
+    /// What clients pay for their messages from.
+    pub(crate) buckets: Arc<ListenerBuckets>,
 }
 
 /// What has become of connections.
@@ -79,7 +82,8 @@ impl Settings {
     pub(crate) fn new(config: ListenerConfig) -> Result<Self, TlsError> {
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let mountpoint = (!config.mountpoint.is_empty()).then(|| config.mountpoint.as_str().into());
-        Ok(Self { config, tls, mountpoint })
+        let buckets = Arc::new(ListenerBuckets::new(&config.quotas, tokio::time::Instant::now()));
+        Ok(Self { config, tls, mountpoint, buckets })
     }
 
     /// Says whether something comes before MQTT.
@@ -114,7 +118,12 @@ impl Listener {
         self.settings.load_full()
     }
 
-    pub(crate) fn set_settings(&self, settings: Settings) {
+    /// Has these settings hold for new connections. Quotas that stay the same are still shared with older ones.
+    pub(crate) fn set_settings(&self, mut settings: Settings) {
+        let old = self.settings();
+        if old.config.quotas == settings.config.quotas {
+            settings.buckets = Arc::clone(&old.buckets);
+        }
         self.settings.store(Arc::new(settings));
     }
 

@@ -4,7 +4,6 @@
 //! connection waits for as long as it takes to pay. So those that share a bucket come in turn, none is woken in vain,
 //! and a message that is larger than the bucket passes and is paid for afterwards.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,15 +52,15 @@ pub struct ListenerQuotas {
     pub all: Quotas,
 }
 
-/// What clients may publish: their own quota and those that they share must all allow it. Default: no limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What clients may publish, whichever listener they come through. Default: no limit.
+///
+/// These, and what their listener allows ([`ListenerQuotas`]), must all allow a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublishQuotas {
     /// All clients together.
     pub node: Quotas,
-    /// Each client of a listener that is not in `listeners`.
+    /// Each client.
     pub each: Quotas,
-    /// Those of each listener, by its id, `tcp:default`.
-    pub listeners: HashMap<String, ListenerQuotas>,
 }
 
 /// A connection that waits is given what comes in this time, so that it need not be woken for each message.
@@ -140,32 +139,36 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Shared = Arc<Mutex<Bucket>>;
 
-/// The buckets of all listeners.
+/// What all clients pay from.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     node: Vec<(Unit, Shared)>,
     each: Quotas,
-    listeners: HashMap<String, (Quotas, Vec<(Unit, Shared)>)>,
+}
+
+/// What the clients of one listener pay from, beside that.
+#[derive(Debug)]
+pub(crate) struct ListenerBuckets {
+    all: Vec<(Unit, Shared)>,
+    each: Quotas,
+}
+
+impl ListenerBuckets {
+    pub(crate) fn new(quotas: &ListenerQuotas, now: Instant) -> Self {
+        Self { all: shared(&quotas.all, now), each: quotas.each }
+    }
 }
 
 impl Buckets {
     pub(crate) fn new(quotas: &PublishQuotas, now: Instant) -> Self {
-        let listeners = quotas.listeners.iter();
-        Self {
-            node: shared(&quotas.node, now),
-            each: quotas.each,
-            listeners: listeners.map(|(id, own)| (id.clone(), (own.each, shared(&own.all, now)))).collect(),
-        }
+        Self { node: shared(&quotas.node, now), each: quotas.each }
     }
 
     /// Makes what a new connection of a listener pays from; nothing when there is no limit.
-    pub(crate) fn throttle(&self, listener: &str, now: Instant) -> Option<Box<Throttle>> {
-        let (each, all) = match self.listeners.get(listener) {
-            Some((each, all)) => (*each, all.as_slice()),
-            None => (self.each, &[][..]),
-        };
-        let own = shared(&each, now).into_iter();
-        let purses: Vec<Purse> = own.chain(all.iter().chain(&self.node).cloned()).map(Purse::new).collect();
+    pub(crate) fn throttle(&self, listener: &ListenerBuckets, now: Instant) -> Option<Box<Throttle>> {
+        let own = [self.each, listener.each].into_iter().flat_map(|quotas| shared(&quotas, now));
+        let all = listener.all.iter().chain(&self.node).cloned();
+        let purses: Vec<Purse> = own.chain(all).map(Purse::new).collect();
         (!purses.is_empty()).then(|| Box::new(Throttle { purses, waits: false }))
     }
 }
@@ -274,9 +277,16 @@ mod tests {
         Quota { rate: Rate { amount, interval: Duration::from_millis(interval_ms) }, burst: None }
     }
 
-    fn buckets(each: Quotas, all: Quotas, node: Quotas, now: Instant) -> Buckets {
-        let listeners = HashMap::from([("tcp:a".to_owned(), ListenerQuotas { each, all })]);
-        Buckets::new(&PublishQuotas { node, listeners, ..PublishQuotas::default() }, now)
+    /// Makes throttles of connections of one listener.
+    fn throttles(
+        each: Quotas,
+        all: Quotas,
+        node: Quotas,
+        now: Instant,
+    ) -> impl Fn(Instant) -> Option<Box<Throttle>> {
+        let buckets = Buckets::new(&PublishQuotas { node, ..PublishQuotas::default() }, now);
+        let listener = ListenerBuckets::new(&ListenerQuotas { each, all }, now);
+        move |now| buckets.throttle(&listener, now)
     }
 
     /// Lets clients publish as fast as they may, and returns how much each got through.
@@ -305,9 +315,9 @@ mod tests {
             [(10, 1000), (1000, 1000), (100_000, 1000), (1, 1000), (5, 10), (600, 60_000)]
         {
             let messages = Some(quota(amount, interval_ms));
-            let buckets =
-                buckets(Quotas { messages, bytes: None }, Quotas::default(), Quotas::default(), now);
-            let throttle = buckets.throttle("tcp:a", now).expect("limited");
+            let throttle =
+                throttles(Quotas { messages, bytes: None }, Quotas::default(), Quotas::default(), now);
+            let throttle = throttle(now).expect("limited");
             let got = f64::from(run(&mut [throttle], now, Duration::from_secs(60))[0]);
             let per_minute = amount as f64 * 60_000.0 / interval_ms as f64;
             let most = per_minute * 1.1 + amount as f64;
@@ -322,8 +332,8 @@ mod tests {
     fn what_comes_at_once_is_the_amount_of_the_rate() {
         let now = Instant::now();
         let messages = Some(quota(10, 1000));
-        let buckets = buckets(Quotas { messages, bytes: None }, Quotas::default(), Quotas::default(), now);
-        let mut throttle = buckets.throttle("tcp:a", now).expect("limited");
+        let throttle = throttles(Quotas { messages, bytes: None }, Quotas::default(), Quotas::default(), now);
+        let mut throttle = throttle(now).expect("limited");
         for _ in 0..9 {
             assert_eq!(throttle.pay(1, now), None);
         }
@@ -336,8 +346,8 @@ mod tests {
     fn a_message_larger_than_the_bucket_passes_and_is_paid_for() {
         let now = Instant::now();
         let bytes = Some(quota(1000, 1000));
-        let buckets = buckets(Quotas { messages: None, bytes }, Quotas::default(), Quotas::default(), now);
-        let mut throttle = buckets.throttle("tcp:a", now).expect("limited");
+        let throttle = throttles(Quotas { messages: None, bytes }, Quotas::default(), Quotas::default(), now);
+        let mut throttle = throttle(now).expect("limited");
         let until = throttle.pay(5000, now).expect("it is too large");
         assert!((4000..4200).contains(&(until - now).as_millis()));
     }
@@ -347,9 +357,8 @@ mod tests {
         let now = Instant::now();
         let all = Quotas { messages: Some(quota(1000, 1000)), bytes: None };
         for (all, node) in [(all, Quotas::default()), (Quotas::default(), all)] {
-            let buckets = buckets(Quotas::default(), all, node, now);
-            let mut throttles: Vec<_> =
-                (0..20).map(|_| buckets.throttle("tcp:a", now).expect("limited")).collect();
+            let throttle = throttles(Quotas::default(), all, node, now);
+            let mut throttles: Vec<_> = (0..20).map(|_| throttle(now).expect("limited")).collect();
             let passed = run(&mut throttles, now, Duration::from_secs(100));
             let sum: u32 = passed.iter().sum();
             assert!((100_000..104_000).contains(&sum), "{sum}");
@@ -363,8 +372,8 @@ mod tests {
     fn what_one_does_not_need_another_gets() {
         let mut now = Instant::now();
         let all = Quotas { messages: Some(quota(100, 1000)), bytes: None };
-        let buckets = buckets(Quotas::default(), all, Quotas::default(), now);
-        let take = |now| buckets.throttle("tcp:a", now).expect("limited");
+        let throttle = throttles(Quotas::default(), all, Quotas::default(), now);
+        let take = |now| throttle(now).expect("limited");
         for _ in 0..1000 {
             let mut idle = take(now);
             assert_eq!(idle.pay(1, now), None);
@@ -382,8 +391,8 @@ mod tests {
         let rate = quota(10, 1000).rate;
         let burst = Some(Rate { amount: 100, interval: Duration::from_secs(3600) });
         let messages = Some(Quota { rate, burst });
-        let buckets = buckets(Quotas { messages, bytes: None }, Quotas::default(), Quotas::default(), now);
-        let mut throttle = buckets.throttle("tcp:a", now).expect("limited");
+        let throttle = throttles(Quotas { messages, bytes: None }, Quotas::default(), Quotas::default(), now);
+        let mut throttle = throttle(now).expect("limited");
         let at_once = (1..).find(|_| throttle.pay(1, now).is_some());
         assert_eq!(at_once, Some(110));
         let now = now + Duration::from_secs(10);
@@ -395,8 +404,21 @@ mod tests {
     fn without_a_limit_there_is_nothing_to_pay() {
         let now = Instant::now();
         let none = Quotas::default();
-        assert!(buckets(none, none, none, now).throttle("tcp:a", now).is_none());
-        let own = Quotas { messages: Some(quota(1, 1)), bytes: None };
-        assert!(buckets(own, none, none, now).throttle("tcp:b", now).is_none());
+        assert!(throttles(none, none, none, now)(now).is_none());
+    }
+
+    #[test]
+    fn every_bucket_must_allow_a_message() {
+        let now = Instant::now();
+        let some = |amount| Quotas { messages: Some(quota(amount, 1000)), bytes: None };
+        // each client, each of the listener, all of the listener, all of the node: the least of them counts
+        for least in 0..4 {
+            let of = |place| some(if place == least { 10 } else { 1000 });
+            let buckets = Buckets::new(&PublishQuotas { each: of(0), node: of(3) }, now);
+            let listener = ListenerBuckets::new(&ListenerQuotas { each: of(1), all: of(2) }, now);
+            let throttle = buckets.throttle(&listener, now).expect("limited");
+            let got = run(&mut [throttle], now, Duration::from_secs(60))[0];
+            assert!((540..700).contains(&got), "{least}: {got}");
+        }
     }
 }

@@ -213,7 +213,8 @@ impl Worker {
         let generation = self.next_generation.get();
         self.next_generation.set(generation.wrapping_add(1));
         let key = ConnectionKey { worker: self.index, slot: entry.key() as u32, generation };
-        let throttle = self.buckets.throttle(&endpoints.listener, Instant::now());
+        let settings = ticket.listener().settings();
+        let throttle = self.buckets.throttle(&settings.buckets, Instant::now());
         let connection = Connection::new(Arc::clone(&self.broker), key, endpoints);
         let decoder = Decoder::server(self.broker.config().max_packet_size);
         let link = Link::new(key, writer, connection, decoder, throttle, ticket);
