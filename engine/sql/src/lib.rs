@@ -14,6 +14,8 @@ mod error;
 mod eval_line;
 mod evaluate;
 pub mod functions;
+#[cfg(test)]
+mod interpreter;
 mod plan;
 mod problem;
 mod projection;

@@ -297,50 +297,52 @@ impl Origin {
 
 impl Candidate {
     fn follow<'a>(&'a self, origin: Cow<'a, Value>, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
-        let looked;
+        if matches!(&self.steps, Steps::Known(steps) if steps.is_empty()) {
+            return Ok(origin);
+        }
+        let mut value = if self.is_payload { decode_payload(origin)? } else { origin };
         let steps = match &self.steps {
-            Steps::Known(steps) if steps.is_empty() => return Ok(origin),
-            Steps::Known(steps) => steps,
-            Steps::Looked(steps) => match look_up(steps, frame)? {
-                Some(steps) => {
-                    looked = steps;
-                    &looked
-                }
-                None => return Ok(Cow::Borrowed(&UNDEFINED)),
-            },
+            Steps::Known(steps) => return read_on(value, steps, frame),
+            Steps::Looked(steps) => steps,
         };
-        let origin = if self.is_payload { decode_payload(origin)? } else { origin };
-        Ok(match origin {
-            Cow::Borrowed(value) => match read(value, steps) {
-                // decoded just now
-                Cow::Owned(value) => Cow::Owned(frame.count_made(value)?),
-                value => value,
-            },
-            Cow::Owned(origin) => {
-                let value = read(&origin, steps).into_owned();
-                if matches!(origin, Value::Text(_)) {
-                    drop(origin);
-                    return frame.count_made(value).map(Cow::Owned);
-                }
-                Cow::Owned(value)
+        for step in steps {
+            // what is not there has nothing below it, whatever an index says
+            if value.is_undefined() {
+                break;
             }
-        })
+            value = match step {
+                LookedStep::Known(step) => read_on(value, std::slice::from_ref(step), frame)?,
+                LookedStep::Lookup(lookups) => match first_value(lookups, frame)? {
+                    Value::Int(number) => read_on(value, &[ReadStep::place(number)], frame)?,
+                    _ => return Ok(Cow::Borrowed(&UNDEFINED)),
+                },
+            };
+        }
+        Ok(value)
     }
 }
 
-/// Makes the steps known. None when an index is no integer.
-fn look_up<'a>(steps: &'a [LookedStep], frame: &Frame<'a>) -> Result<Option<Vec<ReadStep>>, EvalError> {
-    let mut known = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step {
-            LookedStep::Known(step) => known.push(step.clone()),
-            LookedStep::Lookup(lookups) => match first_value(lookups, frame)? {
-                Value::Int(number) => known.push(ReadStep::place(number)),
-                _ => return Ok(None),
-            },
+/// Follows steps from a value.
+fn read_on<'a>(
+    value: Cow<'a, Value>,
+    steps: &[ReadStep],
+    frame: &Frame<'a>,
+) -> Result<Cow<'a, Value>, EvalError> {
+    match value {
+        Cow::Borrowed(value) => match read(value, steps) {
+            // decoded just now
+            Cow::Owned(value) => frame.count_made(value).map(Cow::Owned),
+            value => Ok(value),
+        },
+        Cow::Owned(origin) => {
+            let value = read(&origin, steps).into_owned();
+            if matches!(origin, Value::Text(_)) {
+                drop(origin);
+                return frame.count_made(value).map(Cow::Owned);
+            }
+            Ok(Cow::Owned(value))
         }
     }
-    Ok(Some(known))
 }
 
 /// The first value that one of `lookups` gives.
