@@ -2,6 +2,7 @@
 
 mod support;
 
+use broker_codec::QoS;
 use serde_json::{Value as Json, json};
 use support::{Fixture, NODE};
 
@@ -335,6 +336,21 @@ async fn a_client_has_every_field_that_programs_read() {
     {
         assert!(client.get(field).is_some(), "{field}: {client}");
     }
+}
+
+#[tokio::test]
+async fn messages_of_a_client_are_counted_by_qos() {
+    let fixture = Fixture::new();
+    let mut pump = fixture.connect("pump-17", None, &["t/#"]);
+    pump.publish("t/0", QoS::AtMostOnce);
+    pump.publish("t/1", QoS::AtLeastOnce);
+    pump.publish("t/1", QoS::AtLeastOnce);
+    pump.flush();
+    let counts = json!({
+        "recv_msg": 3, "recv_msg.qos0": 1, "recv_msg.qos1": 2, "recv_msg.qos2": 0,
+        "send_msg": 3, "send_msg.qos0": 1, "send_msg.qos1": 2, "send_msg.qos2": 0,
+    });
+    fixture.check("GET /api/v5/clients/pump-17", Json::Null, 200, counts).await;
 }
 
 #[tokio::test]

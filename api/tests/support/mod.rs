@@ -12,7 +12,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use broker_codec::{Connect, Packet, Properties, QoS, Subscribe, Subscription, SubscriptionOptions, Version};
+use broker_codec::{
+    Connect, Packet, Properties, PublishBuilder, QoS, Subscribe, Subscription, SubscriptionOptions, Version,
+};
 use broker_core::{Broker, BrokerConfig, Connection, ConnectionKey, Context, Endpoints, Outgoing};
 use connectors_api::{
     Batch, Capabilities, Channel, ChannelContext, ChannelError, ConfigError, Connector, ConnectorDef, Health,
@@ -218,6 +220,23 @@ pub struct Client {
 }
 
 impl Client {
+    /// Publishes a message.
+    pub fn publish(&mut self, topic: &str, qos: QoS) {
+        let builder = PublishBuilder {
+            topic,
+            qos,
+            packet_id: (qos != QoS::AtMostOnce).then_some(std::num::NonZeroU16::MIN.into()),
+            ..PublishBuilder::default()
+        };
+        self.send(Packet::Publish(builder.build().expect("valid")));
+    }
+
+    /// Sends what waits for the client.
+    pub fn flush(&mut self) {
+        let mut out = Outgoing::with_buffer(Vec::new());
+        self.connection.fill(usize::MAX, &mut self.context, &mut out);
+    }
+
     fn send(&mut self, packet: Packet) {
         let mut out = Outgoing::with_buffer(Vec::new());
         self.connection.handle(packet, &mut self.context, &mut out);

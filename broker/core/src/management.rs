@@ -78,14 +78,14 @@ pub struct ClientInfo {
     pub received_bytes: u64,
     /// Packets received.
     pub received_packets: u64,
-    /// Messages received.
-    pub received_messages: u64,
+    /// Messages received, by QoS.
+    pub received_messages: [u64; 3],
     /// Bytes sent.
     pub sent_bytes: u64,
     /// Packets sent.
     pub sent_packets: u64,
-    /// Messages sent.
-    pub sent_messages: u64,
+    /// Messages sent, by QoS.
+    pub sent_messages: [u64; 3],
 }
 
 /// A subscription of a client.
@@ -192,10 +192,13 @@ impl Broker {
             awaiting_release: state.awaiting_release.len(),
             received_bytes: traffic.received_bytes.load(Ordering::Relaxed),
             received_packets: traffic.received_packets.load(Ordering::Relaxed),
-            received_messages: traffic.received_messages.load(Ordering::Relaxed),
+            received_messages: traffic
+                .received_messages
+                .each_ref()
+                .map(|count| count.load(Ordering::Relaxed)),
             sent_bytes: traffic.sent_bytes.load(Ordering::Relaxed),
             sent_packets: traffic.sent_packets.load(Ordering::Relaxed),
-            sent_messages: traffic.sent_messages.load(Ordering::Relaxed),
+            sent_messages: traffic.sent_messages.each_ref().map(|count| count.load(Ordering::Relaxed)),
         })
     }
 

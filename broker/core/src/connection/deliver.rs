@@ -317,10 +317,11 @@ impl Sent {
         context.count(Metric::MessagesSent, self.packets);
         context.count(Metric::MessagesDelivered, self.packets);
         let by_qos = [Metric::MessagesQos0Sent, Metric::MessagesQos1Sent, Metric::MessagesQos2Sent];
-        for (metric, count) in by_qos.into_iter().zip(self.by_qos) {
+        let of_client = &session.traffic().sent_messages;
+        for ((metric, of_client), count) in by_qos.into_iter().zip(of_client).zip(self.by_qos) {
             context.count(metric, count);
+            Traffic::add(of_client, count);
         }
         Traffic::add(&session.traffic().sent_packets, self.packets);
-        Traffic::add(&session.traffic().sent_messages, self.packets);
     }
 }

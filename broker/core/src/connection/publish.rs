@@ -539,5 +539,5 @@ fn count_received(open: &Open, qos: QoS, context: &Context) {
         QoS::ExactlyOnce => Metric::MessagesQos2Received,
     };
     context.count(of_qos, 1);
-    Traffic::add(&open.session.traffic().received_messages, 1);
+    Traffic::add(&open.session.traffic().received_messages[usize::from(qos.as_u8())], 1);
 }

@@ -103,10 +103,12 @@ pub(crate) struct Refused {
 pub(crate) struct Traffic {
     pub(crate) received_bytes: AtomicU64,
     pub(crate) received_packets: AtomicU64,
-    pub(crate) received_messages: AtomicU64,
+    /// By QoS.
+    pub(crate) received_messages: [AtomicU64; 3],
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) sent_packets: AtomicU64,
-    pub(crate) sent_messages: AtomicU64,
+    /// By QoS.
+    pub(crate) sent_messages: [AtomicU64; 3],
     /// Bytes that wait at the connection, in both directions; looked at only while memory is short.
     pub(crate) buffered_bytes: AtomicU64,
 }
