@@ -45,10 +45,10 @@ pub(crate) struct Start {
     #[arg(long, value_name = "DIR", env = "SLUICE_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Address and port of the MQTT listener `default`; port 0 takes any free one.
-    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_MQTT")]
+    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_MQTT", value_parser = socket_address)]
     pub(crate) mqtt: Option<SocketAddr>,
     /// Address and port of the management API; port 0 takes any free one.
-    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_API")]
+    #[arg(long, value_name = "ADDR:PORT", env = "SLUICE_API", value_parser = socket_address)]
     pub(crate) api: Option<SocketAddr>,
     /// `community` or `enterprise`.
     #[arg(long, value_name = "EDITION", env = "SLUICE_EDITION")]
@@ -59,6 +59,11 @@ pub(crate) struct Start {
     /// File with API keys, a line each: `key:secret[:role]`.
     #[arg(long, value_name = "FILE")]
     pub(crate) api_keys: Option<PathBuf>,
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, like `127.0.0.1:1883` or `[::1]:1883`".to_owned())
 }
 
 /// Files to check.

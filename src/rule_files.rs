@@ -53,10 +53,32 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "toml") && path.is_file())
             .collect();
+        if found.is_empty()
+            && let Some(below) = folder_with_rules(path)
+        {
+            let message = format!(
+                "no rule file (`*.toml`) is directly in this folder, but `{}` has some: name the folders that have them",
+                below.display()
+            );
+            return Err(Problem::of_file(path, message));
+        }
         found.sort();
         files.append(&mut found);
     }
     Ok(files)
+}
+
+/// A folder directly below `path` that has rule files.
+fn folder_with_rules(path: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(path)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir());
+    let has_rules = |folder: &PathBuf| {
+        let mut entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+        entries.any(|entry| entry.path().extension().is_some_and(|extension| extension == "toml"))
+    };
+    folders.filter(has_rules).min()
 }
 
 /// Reads and checks files. Objects with problems are left out of `objects`.
@@ -86,7 +108,7 @@ fn check_files(engine: &Engine, files: &[TomlFile], result: &mut RuleFiles) {
             }
             let problems = problems_of(engine, file, &declared);
             if problems.is_empty() {
-                let (faults, warnings) = doubts_of(engine, file, &declared);
+                let (faults, warnings) = doubts_of(file, &declared);
                 result.faults.extend(faults);
                 result.warnings.extend(warnings);
                 result.objects.push(declared);
@@ -96,6 +118,7 @@ fn check_files(engine: &Engine, files: &[TomlFile], result: &mut RuleFiles) {
         }
     }
     check_references(files, result);
+    check_loops(engine, files, result);
     result.objects.sort_by_key(|declared| declared.object.class);
 }
 
@@ -219,7 +242,7 @@ fn sql_problems(file: &TomlFile, at: &str, config: &Json) -> Vec<Problem> {
 }
 
 /// What is allowed in a rule but cannot work, and what is only doubtful.
-fn doubts_of(engine: &Engine, file: &TomlFile, declared: &Declared) -> (Vec<Problem>, Vec<Problem>) {
+fn doubts_of(file: &TomlFile, declared: &Declared) -> (Vec<Problem>, Vec<Problem>) {
     let config = &declared.object.config;
     let sql = config.get("sql").and_then(Json::as_str);
     let (ObjectClass::Rule, Some(Ok(plan))) = (declared.object.class, sql.map(engine_sql::Plan::compile))
@@ -228,11 +251,27 @@ fn doubts_of(engine: &Engine, file: &TomlFile, declared: &Declared) -> (Vec<Prob
     };
     let (faults, warnings): (Vec<_>, Vec<_>) =
         plan.warnings().iter().cloned().partition(|problem| problem.severity == Severity::Error);
-    let mut warnings = in_sql(file, &declared.at, &warnings);
-    for (field, message) in engine.rule_loops(config) {
-        warnings.push(file.problem(&format!("{}.{field}", declared.at), message));
+    (in_sql(file, &declared.at, &faults), in_sql(file, &declared.at, &warnings))
+}
+
+/// Rules whose messages come back to them, over other rules of the files too.
+fn check_loops(engine: &Engine, files: &[TomlFile], result: &mut RuleFiles) {
+    let is_rule = |declared: &&Declared| declared.object.class == ObjectClass::Rule;
+    let rules: Vec<(String, &Json)> = result
+        .objects
+        .iter()
+        .filter(is_rule)
+        .map(|declared| (id_of(&declared.object), &declared.object.config))
+        .collect();
+    let mut warnings = Vec::new();
+    for declared in result.objects.iter().filter(is_rule) {
+        let id = id_of(&declared.object);
+        for (field, message) in engine.rule_loops(&id, &declared.object.config, &rules) {
+            let file = &files[declared.file];
+            warnings.push(file.problem(&format!("{}.{field}", declared.at), message));
+        }
     }
-    (in_sql(file, &declared.at, &faults), warnings)
+    result.warnings.extend(warnings);
 }
 
 fn in_sql(file: &TomlFile, at: &str, problems: &[engine_sql::Problem]) -> Vec<Problem> {

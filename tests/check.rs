@@ -136,6 +136,46 @@ fn a_doubtful_rule_is_warned_of_but_passes() {
 }
 
 #[test]
+fn rules_that_send_messages_round_are_found_over_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rule = |id: &str, from: &str, to: &str| {
+        let text = format!(
+            "[rules.{id}]\nsql = 'SELECT * FROM \"{from}\"'\n\
+             [[rules.{id}.actions]]\nfunction = 'republish'\nargs = {{ topic = '{to}' }}\n"
+        );
+        std::fs::write(folder.path().join(format!("{id}.toml")), text).expect("written");
+    };
+    rule("there", "a/+", "b/x");
+    rule("back", "b/#", "a/${clientid}");
+    rule("onward", "b/#", "c");
+    let output = sluice().arg("check").arg(folder.path()).output().expect("check runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for words in [
+        "there.toml:5:18: rules.there.actions[0].args.topic: the rule republishes to `b/x`, which rule `back` selects",
+        "back.toml:5:18: rules.back.actions[0].args.topic: the rule republishes to `a/+`, which rule `there` selects",
+    ] {
+        assert!(said.contains(words), "expected `{words}` in:\n{said}");
+    }
+    assert!(!said.contains("onward"), "{said}");
+}
+
+#[test]
+fn a_folder_of_folders_is_not_taken_for_one_without_rules() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = sluice().arg("check").arg(folder.path()).output().expect("check runs");
+    assert_eq!(output.status.code(), Some(0), "rules may come later");
+    let below = folder.path().join("pumps");
+    std::fs::create_dir(&below).expect("a folder");
+    std::fs::write(below.join("rules.toml"), "[rules.r]\nsql = 'SELECT * FROM \"t\"'\n").expect("written");
+    let output = sluice().arg("check").arg(folder.path()).output().expect("check runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no rule file (`*.toml`) is directly in this folder, but"), "{said}");
+    assert!(said.contains("pumps` has some"), "{said}");
+}
+
+#[test]
 fn a_misspelt_from_in_a_text_with_escapes() {
     let text = "[rules.r]\nsql = \"SELECT payload.t AS t,\\n\\tu FRM \\\"s/#\\\"\"\n";
     check("rules.toml", text, "2:36", &["`FRM`", "did you mean `FROM`?"]);

@@ -28,36 +28,44 @@ impl Engine {
         Ok(())
     }
 
-    /// Outputs that republish to a topic that the rule itself, or a rule that republishes back, selects: each with the
-    /// field that does, and what comes of it. A topic with placeholders counts as any topic of that form.
-    pub fn rule_loops(&self, config: &Json) -> Vec<(String, String)> {
-        let Ok(checked) = RuleConfig::read(config) else { return Vec::new() };
-        let id = checked.id.as_deref().unwrap_or_default();
-        let Ok(plan) = RulePlan::compile(&checked.sql, id) else { return Vec::new() };
-        let filters = plan.filters();
+    /// Outputs of the rule `id` that republish to a topic that the rule itself, or a rule that republishes back, selects:
+    /// each with the field that does, and what comes of it. A topic with placeholders counts as any topic of that form.
+    ///
+    /// `beside` are rules, by their ids, that are not here yet.
+    pub fn rule_loops(&self, id: &str, config: &Json, beside: &[(String, &Json)]) -> Vec<(String, String)> {
+        let Some(filters) = filters_of(config) else { return Vec::new() };
+        let mut others: Vec<Other> = beside
+            .iter()
+            .filter(|(other, _)| other != id)
+            .filter_map(|(other, config)| Some(Other::new(other, filters_of(config)?, config)))
+            .collect();
+        others.extend(
+            self.registry
+                .lock()
+                .rules
+                .iter()
+                .filter(|(other, entry)| other.as_str() != id && entry.config.enable)
+                .filter(|(other, _)| beside.iter().all(|(known, _)| known != *other))
+                .map(|(other, entry)| Other::new(other, entry.filters.clone(), &entry.about.given)),
+        );
         let mut loops = Vec::new();
         for (field, topic) in republished_topics(config) {
+            let field = format!("{field}.args.topic");
             if let Some(filter) = filters.iter().find(|filter| topics_meet(filter, &topic)) {
                 let message = format!(
                     "the rule republishes to `{topic}`, which its own FROM `{filter}` selects: such messages go no further"
                 );
-                loops.push((format!("{field}.args.topic"), message));
+                loops.push((field, message));
                 continue;
             }
-            let registry = self.registry.lock();
-            let back =
-                registry.rules.iter().filter(|(other, entry)| other.as_str() != id && entry.config.enable);
-            for (other, entry) in back {
-                let there = entry.filters.iter().any(|filter| topics_meet(filter, &topic));
-                let mut answers = republished_topics(&entry.about.given);
-                let here = answers.find(|(_, topic)| filters.iter().any(|filter| topics_meet(filter, topic)));
-                if let (true, Some((_, answer))) = (there, here) {
-                    let message = format!(
-                        "the rule republishes to `{topic}`, which rule `{other}` selects and republishes to `{answer}`: \
-                         messages go round until the hop limit"
-                    );
-                    loops.push((format!("{field}.args.topic"), message));
-                }
+            for other in others.iter().filter(|other| meet(&other.filters, &topic)) {
+                let Some(answer) = other.answers.iter().find(|topic| meet(&filters, topic)) else { continue };
+                let message = format!(
+                    "the rule republishes to `{topic}`, which rule `{}` selects and republishes to `{answer}`: \
+                     messages go round until the hop limit",
+                    other.id
+                );
+                loops.push((field.clone(), message));
             }
         }
         loops
@@ -230,7 +238,9 @@ impl Engine {
         };
         let mut doubts = runtime.as_ref().map(|rule| rule.plan.doubts()).unwrap_or_default();
         doubts.extend(
-            self.rule_loops(&warnings).into_iter().map(|(field, message)| format!("{field}: {message}")),
+            self.rule_loops(id, &warnings, &[])
+                .into_iter()
+                .map(|(field, message)| format!("{field}: {message}")),
         );
         if runtime.is_none() {
             doubts.insert(0, "the rule is off".to_owned());
@@ -341,6 +351,36 @@ fn republished_topics(config: &Json) -> impl Iterator<Item = (String, String)> +
         let levels = topic.split('/').map(|level| if level.contains("${") { "+" } else { level });
         Some((format!("actions[{index}]"), levels.collect::<Vec<_>>().join("/")))
     })
+}
+
+/// A rule that messages may come back from.
+struct Other {
+    id: String,
+    filters: Vec<String>,
+    /// The topics that it republishes to.
+    answers: Vec<String>,
+}
+
+impl Other {
+    fn new(id: &str, filters: Vec<String>, config: &Json) -> Self {
+        Self {
+            id: id.to_owned(),
+            filters,
+            answers: republished_topics(config).map(|(_, topic)| topic).collect(),
+        }
+    }
+}
+
+/// The filters of an enabled rule that can be read.
+fn filters_of(config: &Json) -> Option<Vec<String>> {
+    let checked = RuleConfig::read(config).ok().filter(|checked| checked.enable)?;
+    let plan = RulePlan::compile(&checked.sql, checked.id.as_deref().unwrap_or_default()).ok()?;
+    Some(plan.filters())
+}
+
+/// Tells whether some topic matches `topic` and one of `filters`.
+fn meet(filters: &[String], topic: &str) -> bool {
+    filters.iter().any(|filter| topics_meet(filter, topic))
 }
 
 /// Tells whether some topic matches both filters.
