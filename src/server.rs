@@ -140,7 +140,7 @@ impl Server {
         let memory_guard = MemoryGuard::start(&config.overload_protection, &broker);
 
         let network = broker_net::Server::start(network_config(&config, &listeners), Arc::clone(&broker))
-            .context("cannot start the MQTT listeners")?;
+            .context("cannot start the MQTT listeners (--mqtt for `tcp:default`, `bind` of a listener)")?;
         desk.attach(network.listeners().clone()).await;
         announce_access(&config);
         let api = match api_listener {
@@ -332,7 +332,7 @@ fn announce_access(config: &Config) {
         warn!("clients need no password, from everywhere (access.allow_anonymous)");
     } else {
         info!(
-            "clients without a password are accepted from this machine only; access.allow_anonymous = true opens to all"
+            "clients are accepted from this machine only, their passwords are not checked; access.allow_anonymous = true opens to all"
         );
     }
 }
