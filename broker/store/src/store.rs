@@ -122,11 +122,8 @@ impl Store {
             retention: Retention::Mark,
             ..LogOptions::default()
         };
+        sync_files(folder)?;
         let (log, opened) = Log::open(folder, log_options)?;
-        // a process that was killed may have left what only the kernel has
-        for entry in fs::read_dir(folder)? {
-            File::open(entry?.path())?.sync_data()?;
-        }
         tell_damage(&opened);
         let recovery = read_all(&log)?;
         let stored = log.stats().stored_bytes;
@@ -196,6 +193,20 @@ fn bytes_admitted(options: &StoreOptions) -> u64 {
 
 /// Room for what a record has beside its message: targets, mostly.
 const RECORD_ROOM: usize = 32 << 20;
+
+/// Has the disk take what a process that was killed may have left with the kernel only. For before the log is opened: an
+/// open one removes files.
+fn sync_files(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // the first start
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        File::open(entry?.path())?.sync_data()?;
+    }
+    File::open(folder)?.sync_all()
+}
 
 fn tell_damage(opened: &OpenReport) {
     if opened.torn_bytes > 0 {
