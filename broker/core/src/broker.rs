@@ -26,6 +26,7 @@ use crate::system::Reports;
 use crate::tap::Tap;
 use crate::timers::Timers;
 use crate::topic_metrics::TopicMeters;
+use crate::traces::Traces;
 
 /// The broker: sessions, routes, retained messages and counters of one node.
 pub struct Broker {
@@ -51,6 +52,7 @@ pub struct Broker {
     pub(crate) durable: Durable,
     pub(crate) topic_meters: TopicMeters,
     pub(crate) slow_subs: Arc<SlowSubs>,
+    pub(crate) traces: Arc<Traces>,
     routes: RouteTable,
     metrics: Metrics,
     next_connection: AtomicU64,
@@ -133,6 +135,7 @@ impl Broker {
             durable: Durable::default(),
             topic_meters: TopicMeters::default(),
             slow_subs: Arc::new(SlowSubs::new(config.slow_subs)),
+            traces: Arc::default(),
             routes: RouteTable::new(config.overlap_per_subscription),
             metrics: Metrics::new(),
             next_connection: AtomicU64::new(first_connection),
@@ -170,7 +173,7 @@ impl Broker {
     }
 
     pub(crate) fn context(&self, counting: Counting) -> Context {
-        let listeners = (Arc::clone(&self.tap), Arc::clone(&self.slow_subs));
+        let listeners = (Arc::clone(&self.tap), Arc::clone(&self.slow_subs), Arc::clone(&self.traces));
         Context::new(counting, self.clock.now_ms(), listeners)
     }
 

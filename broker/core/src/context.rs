@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use engine_event::{EventKind, Interest, Settled, Text};
+use broker_codec::Packet;
+use engine_event::{EventKind, Interest, Settled, Text, TraceEvent, TraceSet};
 use foldhash::fast::RandomState;
 
 use crate::durable::SessionKey;
@@ -14,9 +15,10 @@ use crate::message_events::DroppedDelivery;
 use crate::metrics::{Counters, Metric};
 use crate::reason::CloseReason;
 use crate::routes::{RouteTable, Routes};
-use crate::session::Queued;
+use crate::session::{Profile, Queued, Session};
 use crate::slow_subs::{SlowStats, SlowSubs};
 use crate::tap::Tap;
+use crate::traces::Traces;
 
 /// Where a connection lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +69,9 @@ pub struct Context {
     slow_stats: Option<SlowStats>,
     /// Whether messages take along where they come from.
     keeps_trails: bool,
+    traces: Arc<Traces>,
+    /// Whether somebody is followed, as of the beginning of this batch of work.
+    has_traces: bool,
     /// What has happened to sessions and is to be told once they are unlocked.
     incidents: Vec<Incident>,
     /// Something was written down that somebody waits for.
@@ -85,6 +90,9 @@ pub(crate) enum Incident {
     /// The queue of that connection is full, which ends it.
     Overflowed(ConnectionKey),
 }
+
+/// Those who may want to hear of what happens.
+pub(crate) type Listeners = (Arc<Tap>, Arc<SlowSubs>, Arc<Traces>);
 
 /// Where a thread counts.
 #[derive(Debug)]
@@ -108,7 +116,7 @@ const ROUTES_MAX: usize = 16 * 1024;
 const CALL_ROUTES_MAX: usize = 256;
 
 impl Context {
-    pub(crate) fn new(counting: Counting, now_ms: i64, (tap, slow_subs): (Arc<Tap>, Arc<SlowSubs>)) -> Self {
+    pub(crate) fn new(counting: Counting, now_ms: i64, (tap, slow_subs, traces): Listeners) -> Self {
         let (counters, counts_alone) = match counting {
             Counting::Alone(counters) => (counters, true),
             Counting::Shared(counters) => (counters, false),
@@ -119,6 +127,8 @@ impl Context {
             slow_subs,
             slow_stats: None,
             keeps_trails: false,
+            traces,
+            has_traces: false,
             incidents: Vec::new(),
             counters,
             counts_alone,
@@ -145,12 +155,14 @@ impl Context {
     /// Sets the time, once for each batch of work.
     pub fn set_now_ms(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
-        self.interest = self.tap.interest();
+        self.has_traces = self.traces.is_on();
+        // what is told to rules is written into traces at the same places
+        self.interest = if self.has_traces { Interest::from_bits(u32::MAX) } else { self.tap.interest() };
         self.slow_stats = self.slow_subs.stats();
         self.keeps_trails = self.interest.bits() & DELIVERIES.bits() != 0 || self.slow_stats.is_some();
     }
 
-    /// Says whether a rule selects events of that kind.
+    /// Says whether a rule selects events of that kind, or somebody is followed.
     #[inline]
     pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.interest.contains(kind)
@@ -161,6 +173,23 @@ impl Context {
     #[inline]
     pub(crate) fn keeps_trails(&self) -> bool {
         self.keeps_trails
+    }
+
+    /// Says whether somebody is followed.
+    #[inline]
+    pub(crate) fn has_traces(&self) -> bool {
+        self.has_traces
+    }
+
+    /// Writes a line into these traces.
+    pub(crate) fn trace(&self, to: TraceSet, event: TraceEvent) {
+        self.traces.emit(to, event);
+    }
+
+    /// Writes that a client is sent a packet.
+    #[cold]
+    pub(crate) fn trace_sent(&self, session: &Session, profile: &Profile, packet: &Packet) {
+        self.traces.packet(session, profile, packet, false, self.now_ms);
     }
 
     /// Takes note of a message with a trail that goes to a subscriber for the first time.

@@ -35,6 +35,9 @@ impl Broker {
         disconnect_properties: PropertiesRef<'_>,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            self.trace_closed(client_id, profile, reason, now_ms);
+        }
         let Some(tap) = self.tap_for(EventKind::ClientDisconnected) else { return };
         let mut columns = self.connection_columns(client_id, profile, now_ms);
         columns.insert("reason", Value::text(reason.as_str()));
@@ -52,6 +55,9 @@ impl Broker {
         subscribe_properties: PropertiesRef<'_>,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            self.trace_subscription(client_id, profile, "subscribed", filter, now_ms);
+        }
         let Some(tap) = self.tap_for(EventKind::SessionSubscribed) else { return };
         let mut columns = self.subscription_columns(client_id, profile, filter, options, now_ms);
         columns.insert("sub_props", properties::to_map(subscribe_properties));
@@ -67,6 +73,9 @@ impl Broker {
         unsubscribe_properties: PropertiesRef<'_>,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            self.trace_subscription(client_id, profile, "unsubscribed", filter, now_ms);
+        }
         let Some(tap) = self.tap_for(EventKind::SessionUnsubscribed) else { return };
         let mut columns = self.subscription_columns(client_id, profile, filter, options, now_ms);
         columns.insert("unsub_props", properties::to_map(unsubscribe_properties));
@@ -97,6 +106,9 @@ impl Broker {
         code: ReasonCode,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            self.trace_refused(endpoints, connect, code, now_ms);
+        }
         let Some(tap) = self.tap_for(EventKind::ClientConnack) else { return };
         let properties = connect.properties.as_ref();
         let mut columns = attempt_columns(&Attempt {
@@ -131,6 +143,9 @@ impl Broker {
         result: Result<&Identity, &Refusal>,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            self.trace_authenticated(endpoints, connect, result, now_ms);
+        }
         let kind = EventKind::ClientCheckAuthnComplete;
         let Some(tap) = self.tap_for(kind) else { return };
         let mut columns = Map::with_capacity(10);
@@ -170,6 +185,9 @@ impl Broker {
         decision: Decision,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            self.trace_authorized(client_id, profile, action, decision, now_ms);
+        }
         let kind = EventKind::ClientCheckAuthzComplete;
         let Some(tap) = self.tap_for(kind) else { return };
         let (action, topic) = match action {

@@ -45,6 +45,8 @@ mod system;
 mod tap;
 mod timers;
 mod topic_metrics;
+mod trace_lines;
+mod traces;
 mod trail;
 
 pub use access::{
@@ -74,3 +76,4 @@ pub use routes::{ShareStrategy, StickyPick};
 pub use slow_subs::{SlowStats, SlowSubsConfig, SlowSubscription};
 pub use system::SystemTopics;
 pub use topic_metrics::{TopicCounter, TopicMetrics, TopicMetricsError};
+pub use traces::TraceSubject;

@@ -117,6 +117,7 @@ impl Broker {
         state.will = opening.will;
         state.durable = durable;
         drop(state);
+        self.traces.follow(session, opening.profile.remote.ip());
         if waiting {
             context.schedule(opening.outlet);
         }
@@ -155,6 +156,9 @@ impl Broker {
         };
         context.count(Metric::ClientConnected, 1);
         let (profile, expiry_interval_s) = (&opening.profile, opening.expiry_interval_s);
+        if context.has_traces() {
+            self.trace_opened(session, profile, present, expiry_interval_s, now_ms);
+        }
         self.tell_accepted(session.client_id(), profile, expiry_interval_s, context.now_ms());
         self.tell_connected(session.client_id(), profile, expiry_interval_s);
         self.tell_system_connected(session.client_id(), profile, expiry_interval_s, context);
@@ -286,6 +290,9 @@ impl Broker {
         };
         self.gauges.sessions.fall(1);
         context.count(Metric::SessionTerminated, 1);
+        if context.has_traces() {
+            self.trace_ended(session, profile.as_deref(), context.now_ms());
+        }
         if let (Some(will), Some(profile)) = (will, &profile) {
             self.publish_will(session, *will, profile, key, context);
         }
@@ -395,6 +402,9 @@ impl Broker {
         };
         let origin = Origin::of_client(session, profile);
         let publish = renamed.unwrap_or(will.publish);
+        if context.has_traces() {
+            self.trace_will(session, profile, &publish, context.now_ms());
+        }
         if let Err(reason) = self.publish_or_delay(publish, &origin, Will::Of(key), context) {
             tracing::debug!(client_id = %session.client_id(), ?reason, "delayed will not kept");
         }

@@ -26,6 +26,10 @@ pub(crate) struct DroppedDelivery {
 impl Broker {
     /// A message was handed to the connection of a subscriber.
     pub(crate) fn tell_delivered(&self, session: &Session, profile: &Profile, queued: &Queued, now_ms: i64) {
+        if self.traces.is_on() {
+            let receiver = Some((session.client_id(), profile));
+            self.trace_delivery("message_delivered", None, receiver, queued, now_ms);
+        }
         let columns = Map::with_capacity(16);
         self.tell_delivery(
             EventKind::MessageDelivered,
@@ -45,6 +49,10 @@ impl Broker {
         ack_properties: PropertiesRef<'_>,
         now_ms: i64,
     ) {
+        if self.traces.is_on() {
+            let receiver = Some((session.client_id(), profile));
+            self.trace_delivery("message_acked", None, receiver, queued, now_ms);
+        }
         let mut columns = Map::with_capacity(17);
         columns.insert("puback_props", properties::to_map(ack_properties));
         let receiver = Some((session.client_id(), profile));
@@ -87,8 +95,12 @@ impl Broker {
         dropped: &DroppedDelivery,
         now_ms: i64,
     ) {
+        let reason = reason(dropped.why);
+        if self.traces.is_on() {
+            self.trace_delivery("delivery_dropped", Some(reason), receiver, &dropped.queued, now_ms);
+        }
         let mut columns = Map::with_capacity(17);
-        columns.insert("reason", Value::text(reason(dropped.why)));
+        columns.insert("reason", Value::text(reason));
         self.tell_delivery(EventKind::DeliveryDropped, columns, receiver, &dropped.queued, now_ms);
     }
 
@@ -124,8 +136,11 @@ impl Broker {
         reason: &'static str,
         context: &Context,
     ) {
-        let Some(tap) = self.tap_for(EventKind::MessageDropped) else { return };
         let now_ms = context.now_ms();
+        if self.traces.is_on() {
+            self.trace_message_dropped(publish, origin, reason, now_ms);
+        }
+        let Some(tap) = self.tap_for(EventKind::MessageDropped) else { return };
         let mut columns = Map::with_capacity(16);
         columns.insert("reason", Value::text(reason));
         columns.insert("clientid", origin.client_id.clone());

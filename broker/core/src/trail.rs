@@ -65,6 +65,9 @@ impl Broker {
         context: &Context,
     ) -> (Origin<'a>, Arc<Trail>) {
         let id = origin.message_id.unwrap_or_else(|| self.next_message_id(context.now_ms()));
+        if context.has_traces() {
+            self.trace_routed(id, routes, origin, context.now_ms());
+        }
         let trail = Trail {
             id: Some(id),
             client_id: origin.client_id.clone(),

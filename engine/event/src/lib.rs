@@ -6,7 +6,7 @@
 //! * [`Template`]: text with `${placeholders}`, rendered from a row;
 //! * [`Event`], [`EventKind`] and the table of event kinds and their columns;
 //! * [`topic`]: matching of topic names against topic filters;
-//! * the seams between the parts: [`EventTap`], [`RuleTopics`], [`Publisher`], [`Clock`], [`Completion`].
+//! * the seams between the parts: [`EventTap`], [`RuleTopics`], [`Publisher`], [`Clock`], [`Completion`], [`Tracer`].
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod template;
 mod text;
 mod text_form;
 pub mod topic;
+mod trace;
 mod value;
 
 pub use completion::{Completion, Settled};
@@ -37,4 +38,5 @@ pub use seams::{
 pub use template::{Missing, Segment, Template, TemplateError, lookup};
 pub use text::Text;
 pub use text_form::{decimal_text, float_text, write_text_form};
+pub use trace::{TraceEvent, TraceLevel, TraceSet, Tracer};
 pub use value::Value;

@@ -236,6 +236,9 @@ impl Open {
     /// Puts a packet for the client into `out`, and says whether the client takes it.
     pub(super) fn push(&self, packet: &Packet, context: &Context, out: &mut Outgoing) -> bool {
         let written = out.push_packet(packet, &self.profile.peer);
+        if context.has_traces() && written {
+            context.trace_sent(&self.session, &self.profile, packet);
+        }
         if written {
             context.count(Metric::PacketsSent, 1);
             Traffic::add(&self.session.traffic().sent_packets, 1);

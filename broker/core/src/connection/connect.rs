@@ -1,5 +1,6 @@
 //! CONNECT and its answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use broker_codec::{
@@ -35,6 +36,13 @@ pub(super) struct Waiting {
     assigned: bool,
 }
 
+impl Waiting {
+    /// Returns the address of the client.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.endpoints.remote
+    }
+}
+
 impl Connection {
     pub(super) fn connect(
         &mut self,
@@ -46,6 +54,9 @@ impl Connection {
             return Flow::Close; // the decoder refuses a second one
         };
         context.count(Metric::ClientConnect, 1);
+        if context.has_traces() {
+            self.broker.trace_connect(&endpoints, &connect, context.now_ms());
+        }
         let renamed = match self.rename(&mut connect, &endpoints) {
             Ok(renamed) => renamed,
             Err((code, reason)) => {
@@ -244,6 +255,8 @@ impl Connection {
         let resumes = !connect.clean_start && self.broker.registry.get(&connect.client_id).is_some();
         if expiry_interval_s > 0 && !self.broker.durable.admits(if resumes { 0 } else { SESSION_BYTES }) {
             let reason = "the session cannot be stored";
+            let now_ms = context.now_ms();
+            self.broker.tell_refused(&endpoints, &connect, ReasonCode::QUOTA_EXCEEDED, now_ms);
             return self.refuse(&peer_of(&connect), ReasonCode::QUOTA_EXCEEDED, reason, context, out);
         }
         let mut profile = self.profile(endpoints, mountpoint, &connect, identity, context);

@@ -141,8 +141,12 @@ impl Connection {
         if let Packet::Connect(connect) = packet {
             return self.connect(*connect, context, out);
         }
-        if !self.is_open() {
+        let Phase::Open(open) = &self.phase else {
             return Flow::Close; // the decoder lets nothing else be first
+        };
+        if context.has_traces() {
+            let now_ms = context.now_ms();
+            self.broker.trace_packet(&open.session, &open.profile, &packet, now_ms);
         }
         match packet {
             Packet::PubAck(ack) => self.puback(&ack, context),
@@ -207,6 +211,9 @@ impl Connection {
         }
         let code = error.reason_code();
         let reason = reason_string(error);
+        if context.has_traces() {
+            self.trace_malformed(error, context);
+        }
         match &self.phase {
             Phase::Open(_) => {
                 self.fail(code, reason, context, out);
@@ -223,6 +230,17 @@ impl Connection {
             }
             Phase::Closed => {}
         }
+    }
+
+    #[cold]
+    fn trace_malformed(&self, error: &DecodeError, context: &Context) {
+        let (remote, session) = match &self.phase {
+            Phase::New(endpoints) => (endpoints.remote, None),
+            Phase::Authenticating(waiting) => (waiting.remote(), None),
+            Phase::Open(open) => (open.profile.remote, Some(&*open.session)),
+            Phase::Closed => return,
+        };
+        self.broker.trace_malformed(remote, session, error, context.now_ms());
     }
 
     /// Ends the connection for a reason of the broker or the network, and tells the client what it may be told.
@@ -255,6 +273,11 @@ impl Connection {
         context: &mut Context,
         out: &mut Outgoing,
     ) -> Flow {
+        if context.has_traces()
+            && let Phase::Open(open) = &self.phase
+        {
+            self.broker.trace_failed(&open.session, &open.profile, (code, reason), context.now_ms());
+        }
         self.say_goodbye(code, reason, context, out);
         let why = match code {
             ReasonCode::NOT_AUTHORIZED => CloseReason::NotAuthorized,

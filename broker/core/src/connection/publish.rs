@@ -43,21 +43,49 @@ impl Connection {
     pub(super) fn publish(&mut self, publish: Publish, context: &mut Context, out: &mut Outgoing) -> Flow {
         let Phase::Open(open) = &mut self.phase else { return Flow::Close };
         count_received(open, publish.qos(), context);
+        if context.wants(EventKind::MessageDropped) {
+            return self.publish_watched(publish, context, out);
+        }
         let (packet_id, qos) = (publish.packet_id(), publish.qos());
-        let watched = context.wants(EventKind::MessageDropped).then(|| publish.clone());
-        let published = match open.accept(&self.broker, publish, context) {
+        match self.publish_or_say_why(publish, context, out) {
+            Ok(()) => Flow::Continue,
+            Err(rejection) => self.reject(rejection, packet_id, qos, context, out),
+        }
+    }
+
+    /// Publishes while a rule wants to hear of what is dropped, or somebody is followed.
+    #[cold]
+    fn publish_watched(&mut self, publish: Publish, context: &mut Context, out: &mut Outgoing) -> Flow {
+        if context.has_traces()
+            && let Phase::Open(open) = &self.phase
+        {
+            let aliases = open.received_aliases.as_ref().filter(|_| publish.topic().is_empty());
+            let topic = aliases.zip(publish.topic_alias()).and_then(|(aliases, alias)| aliases.topic(alias));
+            let (session, profile, now_ms) = (&open.session, &open.profile, context.now_ms());
+            self.broker.trace_publish_received(session, profile, &publish, topic, now_ms);
+        }
+        let (packet_id, qos) = (publish.packet_id(), publish.qos());
+        match self.publish_or_say_why(publish.clone(), context, out) {
+            Ok(()) => Flow::Continue,
+            Err(rejection) => {
+                self.tell_rejected(&publish, &rejection, context);
+                self.reject(rejection, packet_id, qos, context, out)
+            }
+        }
+    }
+
+    #[inline]
+    fn publish_or_say_why(
+        &mut self,
+        publish: Publish,
+        context: &mut Context,
+        out: &mut Outgoing,
+    ) -> Result<(), Rejection> {
+        let Phase::Open(open) = &mut self.phase else { return Ok(()) };
+        match open.accept(&self.broker, publish, context) {
             Ok(publish) => self.take_in(publish, context, out),
             Err(Rejection::Later(publish, due_ms)) => self.keep_for_later(publish, due_ms, context, out),
             Err(rejection) => Err(rejection),
-        };
-        match published {
-            Ok(()) => Flow::Continue,
-            Err(rejection) => {
-                if let Some(publish) = watched {
-                    self.tell_rejected(&publish, &rejection, context);
-                }
-                self.reject(rejection, packet_id, qos, context, out)
-            }
         }
     }
 

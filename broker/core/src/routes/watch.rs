@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine_event::TraceSet;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
@@ -13,17 +14,19 @@ use crate::topic_metrics::TopicMeter;
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) meters: SmallVec<[Arc<TopicMeter>; 2]>,
+    pub(crate) traces: TraceSet,
 }
 
 /// Those who look at the topics of one filter.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     pub(crate) meter: Option<Arc<TopicMeter>>,
+    pub(crate) traces: TraceSet,
 }
 
 impl Watchers {
     fn is_empty(&self) -> bool {
-        self.meter.is_none()
+        self.meter.is_none() && self.traces.is_empty()
     }
 }
 
@@ -56,8 +59,11 @@ impl WatchTree {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        let mut watch = Watch { meters: SmallVec::new() };
-        self.trie.read().matching(topic, |watchers| watch.meters.extend(watchers.meter.clone()));
-        (!watch.meters.is_empty()).then(|| Arc::new(watch))
+        let mut watch = Watch { meters: SmallVec::new(), traces: TraceSet::EMPTY };
+        self.trie.read().matching(topic, |watchers| {
+            watch.meters.extend(watchers.meter.clone());
+            watch.traces = watch.traces.and(watchers.traces);
+        });
+        (!watch.meters.is_empty() || !watch.traces.is_empty()).then(|| Arc::new(watch))
     }
 }

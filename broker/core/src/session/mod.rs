@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{Publish, QoS};
-use engine_event::Text;
+use engine_event::{Text, TraceSet};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::context::{ConnectionKey, Context};
@@ -34,6 +34,8 @@ pub(crate) struct Session {
     /// that events of one client id come in the order in which things happened.
     control: Mutex<()>,
     traffic: Traffic,
+    /// The traces that follow the client, as bits.
+    traces: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -131,6 +133,7 @@ impl Session {
             client_id,
             control: Mutex::new(()),
             traffic: Traffic::default(),
+            traces: AtomicU64::new(0),
             state: Mutex::new(State::new(id, queue, now_ms)),
         }
     }
@@ -147,6 +150,26 @@ impl Session {
 
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Returns the traces that follow the client.
+    pub(crate) fn traces(&self) -> TraceSet {
+        TraceSet::from_bits(self.traces.load(Ordering::Relaxed))
+    }
+
+    /// Sets the traces that follow the client.
+    pub(crate) fn set_traces(&self, set: TraceSet) {
+        self.traces.store(set.bits(), Ordering::Relaxed);
+    }
+
+    /// Adds traces that follow the client.
+    pub(crate) fn add_traces(&self, set: TraceSet) {
+        self.traces.fetch_or(set.bits(), Ordering::Relaxed);
+    }
+
+    /// Notes that a trace follows the client no longer.
+    pub(crate) fn remove_traces(&self, number: u8) {
+        self.traces.fetch_and(!TraceSet::of(number).bits(), Ordering::Relaxed);
     }
 
     pub(crate) fn control(&self) -> MutexGuard<'_, ()> {
@@ -172,6 +195,9 @@ impl Session {
     #[inline]
     pub(crate) fn deliver(&self, queued: Queued, incarnation: u32, context: &mut Context) {
         let mut state = self.state.lock();
+        if context.has_traces() {
+            self.trace_queued(&state, &queued, context);
+        }
         if state.incarnation == incarnation {
             state.enqueue(queued, context);
         } else {
@@ -207,6 +233,9 @@ impl Session {
         }
         if let Some(keeper) = keeper {
             keeper.keep(&mut queued, &state, context);
+        }
+        if context.has_traces() {
+            self.trace_queued(&state, &queued, context);
         }
         state.enqueue(queued, context);
         Ok(())

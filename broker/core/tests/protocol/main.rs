@@ -26,4 +26,5 @@ mod subscriptions;
 mod support;
 mod system;
 mod topic_metrics;
+mod traces;
 mod will;
