@@ -19,6 +19,7 @@ mod services;
 mod settings;
 mod status;
 mod topic_list;
+mod traces;
 mod view;
 
 pub use engine::{Engine, FileObject, ShutdownReport, SyncProblem, SyncReport, TestError};

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::EngineConfig;
 use crate::action::{ActionRuntime, MemoryBudget};
+use crate::traces::RuleTraces;
 
 /// Runtime, clock, limits and the way back into the broker.
 pub(crate) struct Services {
@@ -28,6 +29,8 @@ pub(crate) struct Services {
     pub(crate) cut_off: CancellationToken,
     /// Limit over the memory queues of all actions.
     pub(crate) memory: MemoryBudget,
+    /// Rules that somebody follows.
+    pub(crate) traces: RuleTraces,
     key_hasher: foldhash::quality::RandomState,
     publisher: RwLock<Option<Arc<dyn Publisher>>>,
     actions: RwLock<Vec<Weak<ActionRuntime>>>,
@@ -48,6 +51,7 @@ impl Services {
             tasks: TaskTracker::new(),
             cut_off: CancellationToken::new(),
             memory: MemoryBudget::new(config.queue_bytes_limit),
+            traces: RuleTraces::default(),
             key_hasher: foldhash::quality::RandomState::default(),
             publisher: RwLock::new(None),
             actions: RwLock::new(Vec::new()),

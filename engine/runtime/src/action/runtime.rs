@@ -381,6 +381,10 @@ impl ActionRuntime {
             return;
         }
         self.give_back_memory(ended.iter().filter(|ended| ended.held).map(|ended| ended.row.tag.bytes).sum());
+        if self.services.traces.any() {
+            let now_ms = self.services.clock.now_ms();
+            self.services.traces.ended(&self.id, &ended, fallback::reason_name, now_ms);
+        }
         let mut credits = Credits::default();
         let fallbacks = self.fallbacks.load();
         for mut ended in ended {

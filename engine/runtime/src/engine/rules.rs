@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_event::{Event, JsonOptions, Map, Text, UndefinedAs, Value, decode_json, encode_json};
+use engine_event::{Event, JsonOptions, Map, Text, Tracer, UndefinedAs, Value, decode_json, encode_json};
 use engine_sql::syntax::Body;
 use serde_json::{Value as Json, json};
 
@@ -279,6 +279,21 @@ impl Engine {
                 topics.remove_rule(slot);
             }
         });
+    }
+
+    /// Sets where lines of traces go. The first call counts.
+    pub fn set_tracer(&self, tracer: Arc<dyn Tracer>) {
+        self.services.traces.set_tracer(tracer);
+    }
+
+    /// Follows rule `id`, which need not exist yet, from now on, under a number that no other trace has now.
+    pub fn start_trace(&self, number: u8, id: &str) {
+        self.services.traces.start(number, id);
+    }
+
+    /// Follows the rule of that trace no longer.
+    pub fn stop_trace(&self, number: u8) {
+        self.services.traces.stop(number);
     }
 
     /// Counters of rule `id`.

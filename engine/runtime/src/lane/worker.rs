@@ -76,6 +76,13 @@ fn settle(action: &Arc<ActionRuntime>, lane: &Lane, answer: Answer) {
     if fault {
         tracing::error!(action = %action.id(), outcome = ?outcomes.first(), "fault in a connector");
     }
+    let services = action.services();
+    if services.traces.any() {
+        let now_ms = services.clock.now_ms();
+        for ((_, row), outcome) in rows.iter().zip(&outcomes) {
+            services.traces.answered(action.id(), &row.delivery, outcome, now_ms);
+        }
+    }
     let ended = lane.settle(rows, outcomes, fault, &options, now);
     match verdict {
         Verdict::Alive => permit.answered(),

@@ -60,6 +60,14 @@ pub(super) fn dispatch(
     for output in &rule.outputs {
         let Output::Action { slot, id_seed } = output else { continue };
         let action = slot.load();
+        if services.traces.any() {
+            let refused = match action.as_ref() {
+                None => Some("there is no such action"),
+                Some(action) if !action.is_enabled() => Some("the action is off"),
+                Some(_) => None,
+            };
+            services.traces.given(&rule.id, slot.id(), rows.len(), refused, services.clock.now_ms());
+        }
         let Some(action) = action.as_ref().filter(|action| action.is_enabled()) else {
             rule.counters.add(RuleCounter::ActionsDiscarded, rows.len() as u64);
             if let Some(completion) = completion {
@@ -85,7 +93,7 @@ pub(super) fn dispatch(
         for output in &rule.outputs {
             match output {
                 Output::Action { .. } => {}
-                Output::Console => print(rule, row),
+                Output::Console => print(services, rule, row),
                 Output::Republish(args) => {
                     if !publish_again(services, rule, args, row, facts)
                         && let Some(completion) = completion
@@ -98,7 +106,10 @@ pub(super) fn dispatch(
     }
 }
 
-fn print(rule: &RuleRuntime, row: &Row) {
+fn print(services: &Services, rule: &RuleRuntime, row: &Row) {
+    if services.traces.any() {
+        services.traces.done(&rule.id, "console", row, None, services.clock.now_ms());
+    }
     let json = encode_json(&Value::Map(row.clone()), JsonOptions::default());
     tracing::info!(rule = %rule.id, row = %String::from_utf8_lossy(&json), "console");
     rule.counters.add(RuleCounter::ActionsSuccess, 1);
@@ -119,6 +130,10 @@ fn publish_again(
         event: Some(facts.event),
     };
     let result = republish(services, args, row, &source);
+    if services.traces.any() {
+        let error = result.as_ref().err().map(|error| error as &dyn std::fmt::Display);
+        services.traces.done(&rule.id, "republish", row, error, services.clock.now_ms());
+    }
     let counter = match &result {
         Ok(()) => RuleCounter::ActionsSuccess,
         Err(_) => RuleCounter::ActionsUnknown,

@@ -81,7 +81,7 @@ impl Rules {
         event: &Event,
         completion: Option<&Completion>,
     ) {
-        if self.watches.any() {
+        if self.watches.any() | services.traces.any() {
             return self.run_watched(services, slots, event, completion);
         }
         if let [slot] = slots {
@@ -136,7 +136,7 @@ impl Rules {
         }
     }
 
-    /// Runs rules one by one while somebody looks at some of them.
+    /// Runs rules one by one while somebody looks at some of them or follows them.
     #[cold]
     fn run_watched(
         &self,
@@ -150,13 +150,12 @@ impl Rules {
         for slot in slots {
             let rule = self.table.get(*slot);
             let Some(rule) = rule.as_ref() else { continue };
-            let Some(watch) = watches.iter().find(|watch| watch.slot() == *slot) else {
-                self.run_one(services, rule, event, completion);
-                continue;
-            };
             let context = self.environment.context(event);
             let result = rule.plan.run(event, &context);
-            watch.record(event, &result, &context, now_ms);
+            if let Some(watch) = watches.iter().find(|watch| watch.slot() == *slot) {
+                watch.record(event, &result, &context, now_ms);
+            }
+            services.traces.evaluated(&rule.id, event, &result, now_ms);
             account(services, rule, result, &EventFacts::of(event), completion);
         }
         let missed = watches.iter().filter(|watch| !slots.contains(&watch.slot()));
