@@ -220,6 +220,18 @@ pub(crate) enum CtlCommand {
         #[command(subcommand)]
         command: SlowSubsCommand,
     },
+    /// Traces that last until they are stopped, named after whom they follow.
+    Trace {
+        /// What to do.
+        #[command(subcommand)]
+        command: TraceCommand,
+    },
+    /// Traces with a name and an end.
+    Traces {
+        /// What to do.
+        #[command(subcommand)]
+        command: TracesCommand,
+    },
     /// Rules.
     Rules {
         /// What to do.
@@ -408,6 +420,83 @@ pub(crate) enum SlowSubsCommand {
     },
     /// Take no times, and empty the list.
     Disable,
+}
+
+/// What a trace follows.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum TraceKindName {
+    /// A client id.
+    #[value(alias = "clientid")]
+    Client,
+    /// A topic or filter.
+    Topic,
+    /// An address.
+    #[value(name = "ip_address")]
+    IpAddress,
+    /// A rule id.
+    #[value(name = "ruleid")]
+    RuleId,
+}
+
+/// What to do with traces that last until they are stopped.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TraceCommand {
+    /// List the traces that run.
+    List,
+    /// Write every step of a client, a topic, an address or a rule into a file.
+    Start {
+        /// What VALUE is.
+        kind: TraceKindName,
+        /// Client id, topic filter, address or rule id.
+        value: String,
+        /// Name of the file in the folder `trace` of the data directory.
+        file: String,
+        /// Least level of the lines: debug, info, warning or error.
+        #[arg(default_value = "debug")]
+        level: String,
+        /// How lines are written: text or json.
+        #[arg(default_value = "text")]
+        formatter: String,
+    },
+    /// Write no more.
+    Stop {
+        /// What VALUE is.
+        kind: TraceKindName,
+        /// Client id, topic filter, address or rule id.
+        value: String,
+    },
+}
+
+/// What to do with traces that have a name and an end.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TracesCommand {
+    /// List them.
+    List,
+    /// Write every step of a client, a topic, an address or a rule for some time.
+    Start {
+        /// Letters, digits, - and _.
+        name: String,
+        /// What VALUE is.
+        kind: TraceKindName,
+        /// Client id, topic filter, address or rule id.
+        value: String,
+        /// How many seconds it lasts.
+        #[arg(default_value_t = 900)]
+        seconds: u32,
+        /// How lines are written: text or json.
+        #[arg(default_value = "text")]
+        formatter: String,
+    },
+    /// Write no more; what was written stays.
+    Stop {
+        /// Name of the trace.
+        name: String,
+    },
+    /// Write no more, and remove what was written.
+    Delete {
+        /// Name of the trace.
+        name: String,
+    },
 }
 
 /// What to do with rules.

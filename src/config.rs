@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) overload_protection: OverloadProtection,
     /// The end of connections for which too much is kept.
     pub(crate) force_shutdown: ForceShutdown,
+    /// Traces.
+    pub(crate) trace: Trace,
     /// The rule engine.
     pub(crate) rule_engine: RuleEngine,
     /// The management API.
@@ -93,6 +95,7 @@ impl Default for Config {
             slow_subs: None,
             overload_protection: OverloadProtection::default(),
             force_shutdown: ForceShutdown::default(),
+            trace: Trace::default(),
             rule_engine: RuleEngine::default(),
             api: Api::default(),
             log: Log::default(),
@@ -399,6 +402,20 @@ impl Default for ForceShutdown {
     }
 }
 
+/// Traces: every step of a client, a topic, an address or a rule, in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Trace {
+    /// Size at which a trace ends; at most 2GB.
+    pub(crate) max_file_size: ByteSize,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { max_file_size: ByteSize::mebibytes(512) }
+    }
+}
+
 /// The rule engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -583,6 +600,13 @@ impl Config {
             is_positive(flapping.ban_time),
             "more than no time",
             &flapping.ban_time,
+        );
+        let trace_size = self.trace.max_file_size;
+        require(
+            "trace.max_file_size",
+            (64 * 1024..=2 << 30).contains(&trace_size.get()),
+            "64KB to 2GB",
+            &trace_size,
         );
         let jq_time = self.rule_engine.jq_function_default_timeout;
         require(

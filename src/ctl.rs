@@ -1,6 +1,7 @@
 //! `sluice ctl`: asks the server of a data directory over its API, and prints what scripts for EMQX expect to read.
 
 mod diagnosis;
+mod traces;
 
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(crate) async fn run(options: Ctl) -> anyhow::Result<()> {
         CtlCommand::Clients { command } => clients(&api, command, json).await,
         CtlCommand::Banned { command } => banned(&api, command, json).await,
         CtlCommand::SlowSubs { command } => diagnosis::slow_subs(&api, command, json).await,
+        CtlCommand::Trace { command } => traces::trace(&api, command, json).await,
+        CtlCommand::Traces { command } => traces::traces(&api, command, json).await,
         CtlCommand::TopicMetrics { command } => diagnosis::topic_metrics(&api, command, json).await,
         CtlCommand::Rules { command: RulesCommand::Object(command) } => {
             objects(&api, &RULES, command, json).await
@@ -101,6 +104,14 @@ impl Api {
 
     async fn get(&self, path: &str) -> anyhow::Result<Option<Json>> {
         self.send(Method::GET, path, None).await
+    }
+
+    /// Every entry of a list that is not paged.
+    async fn array(&self, path: &str) -> anyhow::Result<Vec<Json>> {
+        match self.get(path).await? {
+            Some(Json::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Every entry of a list, be it paged or a plain array.

@@ -28,6 +28,7 @@ mod rule_tests;
 mod server;
 mod store;
 mod toml_file;
+mod traces;
 mod watermark;
 
 use std::process::ExitCode;

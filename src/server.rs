@@ -26,6 +26,7 @@ use crate::memory_guard::MemoryGuard;
 use crate::protection::BanKeeper;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
+use crate::traces::{TraceDesk, TraceKeeper};
 use crate::{connectors, memory, messaging, protection, queue_config};
 
 /// Reads the configuration: defaults, then the file, then environment and flags.
@@ -84,6 +85,7 @@ struct Server {
     watching: Watching,
     ban_keeper: BanKeeper,
     memory_guard: Option<MemoryGuard>,
+    trace_keeper: TraceKeeper,
     api: Option<ApiTask>,
 }
 
@@ -122,6 +124,16 @@ impl Server {
         // with the rules in place: wills that became due are messages like others
         let sessions = open_sessions(&config, &data_dir, &broker).await?;
 
+        let traces = TraceDesk::open(
+            &config.trace,
+            data_dir.path(),
+            store.clone(),
+            &broker,
+            &engine,
+            Arc::clone(&clock),
+        )
+        .await?;
+
         // the API before the listeners: a port that is taken is found before a client is accepted
         let api_listener = if config.api.enable { Some(bind_api(config.api.bind).await?) } else { None };
         let parts = Parts {
@@ -131,6 +143,7 @@ impl Server {
             clock,
             broker: &broker,
             engine: &engine,
+            traces: &traces,
         };
         let (desk, listeners) = ListenerDesk::open(&config, store.clone()).await?;
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
@@ -138,6 +151,7 @@ impl Server {
         load_api_keys(&api, &config, api_keys.as_deref()).await?;
         let ban_keeper = BanKeeper::start(api.clone(), &broker);
         let memory_guard = MemoryGuard::start(&config.overload_protection, &broker);
+        let trace_keeper = TraceKeeper::start(&traces);
 
         let network = broker_net::Server::start(network_config(&config, &listeners), Arc::clone(&broker))
             .context("cannot start the MQTT listeners (--mqtt for `tcp:default`, `bind` of a listener)")?;
@@ -160,6 +174,7 @@ impl Server {
             watching,
             ban_keeper,
             memory_guard,
+            trace_keeper,
             api,
         })
     }
@@ -175,6 +190,7 @@ impl Server {
     async fn stop(self) {
         let limit = self.config.shutdown_timeout.duration().min(Duration::from_secs(3600));
         self.data_dir.remove_control();
+        self.trace_keeper.end_streams();
         drop(self.watching);
         if let Some(api) = &self.api {
             api.stop.cancel();
@@ -189,6 +205,7 @@ impl Server {
         if let Some(guard) = self.memory_guard {
             guard.stop().await;
         }
+        self.trace_keeper.stop().await;
         if let Some(api) = self.api
             && let Ok(Err(error)) = api.task.await
         {
@@ -210,6 +227,7 @@ struct Parts<'a> {
     clock: Arc<dyn Clock>,
     broker: &'a Arc<Broker>,
     engine: &'a Arc<Engine>,
+    traces: &'a TraceDesk,
 }
 
 impl Parts<'_> {
@@ -237,6 +255,7 @@ impl Parts<'_> {
                 clock: self.clock,
                 definitions: connectors::definitions(self.config.edition),
                 listeners,
+                traces: Arc::new(self.traces.clone()),
                 settings,
             },
             snapshot,

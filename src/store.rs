@@ -76,6 +76,38 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Reads the traces: name, definition, and whether it has ended.
+    pub(crate) async fn traces(&self) -> Result<Vec<(String, Json, bool)>, StoreError> {
+        self.rows("SELECT * FROM traces ORDER BY name", |row| {
+            let (name, definition): (String, String) = (column(row, "name")?, column(row, "definition")?);
+            let definition = serde_json::from_str(&definition).map_err(|error| {
+                StoreError::new(format!("trace `{name}` in `{FILE_NAME}` is not JSON: {error}"))
+            })?;
+            Ok((name, definition, column(row, "stopped")?))
+        })
+        .await
+    }
+
+    /// Keeps a trace.
+    pub(crate) async fn put_trace(
+        &self,
+        name: &str,
+        definition: &Json,
+        has_ended: bool,
+    ) -> Result<(), StoreError> {
+        let query = sqlx::query("INSERT OR REPLACE INTO traces (name, definition, stopped) VALUES (?, ?, ?)");
+        let query = query.bind(name).bind(definition.to_string()).bind(has_ended);
+        query.execute(&self.pool).await.map_err(StoreError::new)?;
+        Ok(())
+    }
+
+    /// Forgets a trace.
+    pub(crate) async fn delete_trace(&self, name: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM traces WHERE name = ?");
+        query.bind(name).execute(&self.pool).await.map_err(StoreError::new)?;
+        Ok(())
+    }
+
     async fn rows<T>(
         &self,
         query: &'static str,

@@ -15,6 +15,7 @@ use crate::listeners::ListenerControl;
 use crate::slow_subs::SlowSubs;
 use crate::store::{Snapshot, Store};
 use crate::topic_metrics::CountedTopics;
+use crate::traces::TraceControl;
 
 /// What the interface is made of.
 pub struct ApiParts {
@@ -30,6 +31,8 @@ pub struct ApiParts {
     pub definitions: Vec<(ConnectorDef, EditionVerdict)>,
     /// The listeners of MQTT.
     pub listeners: Arc<dyn ListenerControl>,
+    /// Traces.
+    pub traces: Arc<dyn TraceControl>,
     /// Settings.
     pub settings: ApiSettings,
 }
@@ -91,6 +94,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     definitions: Vec<(ConnectorDef, EditionVerdict)>,
     listeners: Arc<dyn ListenerControl>,
+    traces: Arc<dyn TraceControl>,
     settings: ApiSettings,
     local_token_digest: Option<[u8; 32]>,
     started_at_ms: i64,
@@ -100,7 +104,7 @@ impl Api {
     /// Puts the parts together and takes over what `snapshot` has, but for its objects: bringing those back is the
     /// engine's.
     pub fn new(parts: ApiParts, snapshot: &Snapshot) -> Self {
-        let ApiParts { broker, engine, store, clock, definitions, listeners, settings } = parts;
+        let ApiParts { broker, engine, store, clock, definitions, listeners, traces, settings } = parts;
         let accounts =
             Accounts::new(Arc::clone(&store), Arc::clone(&clock), settings.token_lifetime_ms, snapshot);
         let local_token_digest = settings.local_token.as_deref().map(digest);
@@ -120,6 +124,7 @@ impl Api {
             clock,
             definitions,
             listeners,
+            traces,
             settings,
             local_token_digest,
             started_at_ms,
@@ -164,6 +169,10 @@ impl Api {
 
     pub(crate) fn listeners(&self) -> &dyn ListenerControl {
         &*self.0.listeners
+    }
+
+    pub(crate) fn traces(&self) -> &dyn TraceControl {
+        &*self.0.traces
     }
 
     pub(crate) fn settings(&self) -> &ApiSettings {

@@ -22,6 +22,7 @@ mod serve;
 mod slow_subs;
 mod store;
 mod topic_metrics;
+mod traces;
 mod web;
 
 pub use access::{Accounts, FirstUser, KeyFileError, LoadKeysError};
@@ -33,5 +34,9 @@ pub use serve::serve;
 pub use slow_subs::{SlowSubsSettings, SlowSubsStats};
 pub use store::{
     ApiKeyRecord, Change, MemoryStore, Role, Snapshot, Store, StoreError, TopicMetricsRecord, UserRecord,
+};
+pub use traces::{
+    PayloadEncode, TraceChunk, TraceControl, TraceDefinition, TraceFault, TraceFormatter, TraceKind,
+    TraceStatus, TraceVerbosity, TraceView,
 };
 pub use web::{ApiError, Code, ErrorBody};

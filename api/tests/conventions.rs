@@ -106,7 +106,7 @@ async fn errors_have_one_shape() {
         ("GET /api/v5/bridges/http:x", 404, "NOT_FOUND"),
         ("PATCH /api/v5/rules", 405, "METHOD_NOT_ALLOWED"),
         ("GET /api/v5/alarms", 501, "NOT_IMPLEMENTED"),
-        ("GET /api/v5/trace/x/log", 501, "NOT_IMPLEMENTED"),
+        ("GET /api/v5/schema_registry/x", 501, "NOT_IMPLEMENTED"),
         ("PUT /api/v5/clients/c/keepalive", 501, "NOT_IMPLEMENTED"),
         ("GET /api/v5/rules?page=0", 400, "INVALID_PARAMETER"),
         ("GET /api/v5/rules?limit=10001", 400, "INVALID_PARAMETER"),

@@ -14,7 +14,7 @@ pub(super) async fn topic_metrics(api: &Api, command: TopicMetricsCommand, json:
     let path_of = |topic: &str| format!("{TOPIC_METRICS}/{}", part(topic));
     let done = match command {
         TopicMetricsCommand::List => {
-            return print_lines(array(api, TOPIC_METRICS).await?, json, "No topics are counted.", topic_line);
+            return print_lines(api.array(TOPIC_METRICS).await?, json, "No topics are counted.", topic_line);
         }
         TopicMetricsCommand::Show { topic } => {
             let Some(counted) = api.get(&path_of(&topic)).await? else { return not_found() };
@@ -37,14 +37,6 @@ pub(super) async fn topic_metrics(api: &Api, command: TopicMetricsCommand, json:
     }
     say!("ok");
     Ok(())
-}
-
-/// Every entry of a list that is not paged.
-async fn array(api: &Api, path: &str) -> anyhow::Result<Vec<Json>> {
-    match api.get(path).await? {
-        Some(Json::Array(items)) => Ok(items),
-        _ => Ok(Vec::new()),
-    }
 }
 
 fn topic_line(counted: &Json) -> String {

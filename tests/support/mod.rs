@@ -127,6 +127,16 @@ impl Server {
         (status, body)
     }
 
+    /// Begins to read an answer that comes in pieces, with all rights.
+    pub async fn open_stream(&self, path: &str) -> reqwest::Response {
+        let base = self.control["api"].as_str().expect("an API");
+        let token = self.control["token"].as_str().expect("a token");
+        let request = self.client.get(format!("{base}/api/v5{path}")).bearer_auth(token);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        answer
+    }
+
     /// The counters of an action.
     pub async fn action_metrics(&self, id: &str) -> Json {
         self.api("GET", &format!("/actions/{id}/metrics"), None).await.1["metrics"].clone()

@@ -27,6 +27,7 @@ mod status;
 mod subscriptions;
 mod topic_metrics;
 mod topics;
+mod traces;
 mod users;
 
 pub(crate) use status::status;
@@ -62,6 +63,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         subscriptions::routes(),
         topic_metrics::routes(),
         topics::routes(),
+        traces::routes(),
         users::routes(),
     ];
     areas.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge)

@@ -58,8 +58,6 @@ const PLANNED: &[&str] = &[
     "/sessions_count",
     "/sso",
     "/sso/{*rest}",
-    "/trace",
-    "/trace/{*rest}",
     "/users/{username}/mfa",
     "/api_key_scopes",
     "/user_scopes",

@@ -41,6 +41,7 @@ macro_rules! codes {
 
 codes! {
     BadRequest = 400 "BAD_REQUEST" "The request is not valid.";
+    InvalidParams = 400 "INVALID_PARAMS" "A parameter is not valid.";
     InvalidParameter = 400 "INVALID_PARAMETER" "A parameter is out of its range.";
     AlreadyExists = 400 "ALREADY_EXISTS" "An object of that name exists.";
     BadListenerId = 400 "BAD_LISTENER_ID" "The id is not one of a listener.";

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use api::{
-    Api, ApiParts, ApiSettings, ListenerControl, ListenerFault, ListenerView, MemoryStore, Snapshot, router,
+    Api, ApiParts, ApiSettings, ListenerControl, ListenerFault, ListenerView, MemoryStore, Snapshot,
+    TraceChunk, TraceControl, TraceDefinition, TraceFault, TraceView, router,
 };
 use async_trait::async_trait;
 use axum::Router;
@@ -79,6 +80,39 @@ impl ListenerControl for NoListeners {
     }
 }
 
+/// A server that writes no traces.
+struct NoTraces;
+
+#[async_trait]
+impl TraceControl for NoTraces {
+    fn list(&self) -> Vec<TraceView> {
+        Vec::new()
+    }
+
+    async fn create(&self, _: TraceDefinition) -> Result<TraceView, TraceFault> {
+        Err(TraceFault::Full(0))
+    }
+
+    async fn stop(&self, name: &str) -> Result<TraceView, TraceFault> {
+        Err(TraceFault::Unknown(name.to_owned()))
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), TraceFault> {
+        Err(TraceFault::Unknown(name.to_owned()))
+    }
+
+    async fn read(&self, name: &str, _: u64, _: usize) -> Result<TraceChunk, TraceFault> {
+        Err(TraceFault::Unknown(name.to_owned()))
+    }
+
+    async fn archive(
+        &self,
+        name: &str,
+    ) -> Result<tokio::sync::mpsc::Receiver<std::io::Result<Vec<u8>>>, TraceFault> {
+        Err(TraceFault::Unknown(name.to_owned()))
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -119,6 +153,7 @@ impl Fixture {
             clock: clock.clone(),
             definitions: definitions(),
             listeners: Arc::new(NoListeners),
+            traces: Arc::new(NoTraces),
             settings: ApiSettings { local_token: Some(LOCAL_TOKEN.to_owned()), ..ApiSettings::default() },
         };
         let api = Api::new(parts, &snapshot);

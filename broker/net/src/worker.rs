@@ -193,8 +193,12 @@ impl Worker {
             let shaken = shake_hands(socket, &settings, &mut endpoints, frame_bytes_max).await;
             drop(permit);
             match shaken {
-                Ok(sides) => worker.adopt(sides, endpoints, ticket),
+                Ok(sides) => {
+                    worker.broker.trace_handshake(endpoints.remote, &endpoints.listener, Ok(()));
+                    worker.adopt(sides, endpoints, ticket);
+                }
                 Err(error) => {
+                    worker.broker.trace_handshake(endpoints.remote, &endpoints.listener, Err(&error));
                     let counters = ticket.listener().counters();
                     counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
                     debug!(listener = %endpoints.listener, peer = %endpoints.remote, %error, "no connection");
