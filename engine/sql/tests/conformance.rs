@@ -1,4 +1,4 @@
-//! The whole conformance set of the rule language, through the same code as `sluice eval`.
+//! The whole conformance set of the rule language, and one of what we have beside it, through the same code as `sluice eval`.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,17 @@ const EXPECTED_FAILURES: &[&str] = &["fn-jq"];
 
 #[test]
 fn the_conformance_set_passes() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conformance/rule-sql.jsonl");
+    pass("rule-sql.jsonl");
+}
+
+#[test]
+fn the_extensions_pass_their_set() {
+    pass("rule-sql-extensions.jsonl");
+}
+
+#[track_caller]
+fn pass(set: &str) {
+    let path = format!("{}/../../tests/conformance/{set}", env!("CARGO_MANIFEST_DIR"));
     let lines = std::fs::read_to_string(path).expect("the conformance set is part of the repository");
     let mut areas: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut failures = Vec::new();

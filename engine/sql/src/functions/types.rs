@@ -23,6 +23,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     NULL,
     COALESCE,
     COALESCE_NE,
+    TRY,
 ];
 
 /// A test of a value of any type.
@@ -227,6 +228,25 @@ const COALESCE_NE: FunctionDef = FunctionDef {
             _ => true,
         })
     },
+};
+
+const TRY: FunctionDef = FunctionDef {
+    name: "try",
+    args: &[Arg::any("value"), Arg::any("default")],
+    returns: Type::Any,
+    summary: "The first argument; the second when evaluating the first fails or gives undefined. JSON null passes. The \
+              same as `value ?? default`. It is the second that may fail.",
+    examples: &[
+        Example::new("try(1 / 4, 0)", "0.25"),
+        Example::new("try(1 / 0, 0)", "0"),
+        Example::new("try(undefined, 'd')", "'d'"),
+        Example::new("try(json_decode('null'), 'd')", "json_decode('null')"),
+        Example::new("int('x') ?? int('7') ?? 0", "7"),
+        Example::new("1 + undefined ?? 5 > 4", "true"),
+        Example::fails("try(1)"),
+    ],
+    // evaluated by the plan, as arguments of other functions must not fail
+    eval: |args| Ok(if args.value(0).is_undefined() { args.value(1) } else { args.value(0) }.clone()),
 };
 
 fn first_that(args: &Args<'_>, fits: impl Fn(&Value) -> bool) -> Result<Value, EvalError> {

@@ -186,6 +186,7 @@ impl Interpreter<'_> {
                 }
                 Value::Bool(false)
             }
+            ExprKind::Default(choices) => self.first_that_works(choices, names)?,
             ExprKind::Binary(op, left, right) => {
                 let (left, right) = (self.value(left, names)?, self.value(right, names)?);
                 match op.symbol() {
@@ -219,6 +220,18 @@ impl Interpreter<'_> {
         })
     }
 
+    /// Section 20: the first that neither fails nor gives undefined, else what the last gives.
+    fn first_that_works(&self, choices: &[Expr], names: &Names) -> Result<Value, Failure> {
+        let mut result = Ok(Value::Undefined);
+        for choice in choices {
+            result = self.value(choice, names);
+            if matches!(&result, Ok(value) if !value.is_undefined()) {
+                break;
+            }
+        }
+        result
+    }
+
     fn values(&self, list: &[Expr], names: &Names) -> Result<Vec<Value>, Failure> {
         list.iter().map(|expr| self.value(expr, names)).collect()
     }
@@ -244,6 +257,9 @@ impl Interpreter<'_> {
     }
 
     fn call(&self, name: &str, arguments: &[Expr], names: &Names) -> Result<Value, Failure> {
+        if name == "try" && arguments.len() == 2 {
+            return self.first_that_works(arguments, names);
+        }
         let function = functions::lookup(name).ok_or_else(|| format!("no function `{name}`"))?;
         let arguments = self.values(arguments, names)?;
         function.call(&arguments, self.context).map_err(|error| error.to_string())

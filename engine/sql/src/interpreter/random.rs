@@ -133,7 +133,7 @@ fn literal() -> impl Strategy<Value = Value> {
 }
 
 /// Functions that give the same for the same arguments, with the numbers of arguments that they take.
-const CALLED: [(&str, usize); 34] = [
+const CALLED: [(&str, usize); 35] = [
     ("is_null", 1),
     ("is_not_null", 1),
     ("is_null_var", 1),
@@ -142,6 +142,7 @@ const CALLED: [(&str, usize); 34] = [
     ("is_map", 1),
     ("is_array", 1),
     ("null", 0),
+    ("try", 2),
     ("coalesce", 2),
     ("coalesce_ne", 2),
     ("str", 1),
@@ -249,6 +250,7 @@ pub(super) fn expr() -> impl Strategy<Value = Expr> {
             1 => (any::<bool>(), child(), child())
                 .prop_map(|(negated, value, pattern)| ExprKind::Like { negated, value, pattern }),
             1 => (any::<bool>(), child()).prop_map(|(negated, value)| ExprKind::IsNull { negated, value }),
+            2 => list(2, 3).prop_map(ExprKind::Default),
             2 => (prop::option::of(child()), prop::collection::vec(branch, 1..3), prop::option::of(child()))
                 .prop_map(|(operand, branches, otherwise)| ExprKind::Case { operand, branches, otherwise }),
         ]

@@ -77,9 +77,12 @@ fn message(payload: &str) -> Event {
 }
 
 #[test]
-fn the_interpreter_passes_the_conformance_set() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conformance/rule-sql.jsonl");
-    let lines = std::fs::read_to_string(path).expect("the conformance set is part of the repository");
+fn plans_and_interpreter_agree_on_the_conformance_sets() {
+    let lines = ["rule-sql", "rule-sql-extensions"].map(|set| {
+        let path = format!("{}/../../tests/conformance/{set}.jsonl", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("the conformance set is part of the repository")
+    });
+    let lines = lines.concat();
     let mut compared = 0;
     for line in lines.lines().filter(|line| !line.trim().is_empty()) {
         let Ok(engine_event::Value::Map(case)) = crate::from_tagged_json(line) else { panic!("{line}") };

@@ -77,6 +77,7 @@ impl Expr {
                 let left = left.eval(frame)?;
                 frame.made(arithmetic(*op, &left, &*right.eval(frame)?)?)?
             }
+            Self::Try(choices) => return first_that_works(choices, frame),
             Self::Conditions(branches, otherwise) => {
                 for (when, then) in branches {
                     if when.holds(frame)? {
@@ -211,6 +212,19 @@ impl Expr {
 
 fn eval_all<'a>(list: &'a [Expr], frame: &Frame<'a>) -> Result<SmallVec<[Value; 4]>, EvalError> {
     list.iter().map(|expr| expr.eval(frame).map(Cow::into_owned)).collect()
+}
+
+/// The first value that there is; what fails gives none, unless it is the last.
+fn first_that_works<'a>(choices: &'a [Expr], frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {
+    let Some((last, choices)) = choices.split_last() else { return Ok(Cow::Borrowed(&UNDEFINED)) };
+    for choice in choices {
+        if let Ok(value) = choice.eval(frame)
+            && !value.is_undefined()
+        {
+            return Ok(value);
+        }
+    }
+    last.eval(frame)
 }
 
 fn eval_otherwise<'a>(otherwise: Option<&'a Expr>, frame: &Frame<'a>) -> Result<Cow<'a, Value>, EvalError> {

@@ -32,6 +32,7 @@ impl Compiler<'_> {
             ExprKind::Not(value) => Expr::Not(self.boxed(value, scope)),
             ExprKind::And(operands) => Expr::And(self.expressions(operands, scope)),
             ExprKind::Or(operands) => Expr::Or(self.expressions(operands, scope)),
+            ExprKind::Default(operands) => Expr::Try(self.expressions(operands, scope)),
             ExprKind::Binary(op, left, right) => self.binary(*op, left, right, scope),
             ExprKind::In { negated, value, list } => {
                 let value = self.boxed(value, scope);
@@ -109,7 +110,10 @@ impl Compiler<'_> {
             let problem = Problem::new(self.sql, name_span, message);
             self.warnings.push(problem.with_hint(function.signature()));
         }
-        Expr::Call(function, compiled)
+        match function.name {
+            "try" if compiled.len() == 2 => Expr::Try(compiled),
+            _ => Expr::Call(function, compiled),
+        }
     }
 }
 
@@ -137,7 +141,7 @@ pub(super) fn is_infallible(expr: &Expr) -> bool {
     match expr {
         Expr::Constant(_) => true,
         Expr::Lookup(lookup) => is_infallible_lookup(lookup),
-        Expr::Array(items) => items.iter().all(is_infallible),
+        Expr::Array(items) | Expr::Try(items) => items.iter().all(is_infallible),
         Expr::InConstants(_, value, _) | Expr::IsNull(_, value) => is_infallible(value),
         Expr::In(_, value, list) => is_infallible(value) && list.iter().all(is_infallible),
         Expr::Switch(operand, branches, otherwise) => {
@@ -171,7 +175,11 @@ macro_rules! each_child {
             | Expr::Lookup(_)
             | Expr::Range(..)
             | Expr::DecodedPayload(_) => {}
-            Expr::Array(items) | Expr::Call(_, items) | Expr::And(items) | Expr::Or(items) => {
+            Expr::Array(items)
+            | Expr::Call(_, items)
+            | Expr::And(items)
+            | Expr::Or(items)
+            | Expr::Try(items) => {
                 items.$iter().for_each($visit);
             }
             Expr::Negative(value)

@@ -98,6 +98,7 @@ impl Growth {
             Expr::Arithmetic(Op::Add | Op::Concat, left, right) => {
                 self.bound(left).saturating_add(self.bound(right)).saturating_add(1)
             }
+            Expr::Try(choices) => choices.iter_mut().fold(1, |most, choice| most.max(self.bound(choice))),
             Expr::Conditions(branches, otherwise) => {
                 let taken = self.of_branches(branches);
                 taken.max(otherwise.as_deref_mut().map_or(1, |otherwise| self.bound(otherwise)))

@@ -109,6 +109,8 @@ pub(super) enum Expr {
     Not(Box<Expr>),
     And(Vec<Expr>),
     Or(Vec<Expr>),
+    /// The first that does not fail and has a value, else the last.
+    Try(Vec<Expr>),
     Compare(Op, Box<Expr>, Box<Expr>),
     Arithmetic(Op, Box<Expr>, Box<Expr>),
     MatchesTopic(Box<Expr>, Box<Expr>),

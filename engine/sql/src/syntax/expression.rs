@@ -26,6 +26,7 @@ const LITERAL_RANGES_MAX: i64 = 1_000_000;
 enum Infix {
     And,
     Or,
+    Default,
     Binary(Op),
     In(bool),
     Between(bool),
@@ -38,6 +39,7 @@ impl Infix {
         match self {
             Self::Or => Level::Or,
             Self::And => Level::And,
+            Self::Default => Level::Default,
             Self::Binary(op) => op.level(),
             Self::In(_) | Self::Between(_) | Self::Like(_) | Self::IsNull(_) => Level::Comparison,
         }
@@ -97,6 +99,7 @@ impl Parser<'_> {
                 "*" => Op::Multiply,
                 "/" => Op::Divide,
                 "%" => Op::Mod,
+                "??" => return Some(Infix::Default),
                 _ => return None,
             },
             Token::Word(word) => return self.peek_word_infix(word),
@@ -149,6 +152,7 @@ impl Parser<'_> {
         let kind = match infix {
             Infix::And => and(left, self.expression(above)?),
             Infix::Or => or(left, self.expression(above)?),
+            Infix::Default => default(left, self.expression(above)?),
             Infix::Binary(op) => ExprKind::Binary(op, Box::new(left), Box::new(self.expression(above)?)),
             Infix::In(negated) => {
                 self.skip_word(negated);
@@ -360,10 +364,7 @@ impl Parser<'_> {
 /// Joins two conditions. A chain of them is one node, so that a long chain is no high tree.
 pub(super) fn and(left: Expr, right: Expr) -> ExprKind {
     match left.kind {
-        ExprKind::And(mut operands) => {
-            operands.push(right);
-            ExprKind::And(operands)
-        }
+        ExprKind::And(operands) => ExprKind::And(with(operands, right)),
         kind => ExprKind::And(vec![Expr { kind, ..left }, right]),
     }
 }
@@ -371,10 +372,20 @@ pub(super) fn and(left: Expr, right: Expr) -> ExprKind {
 /// As [`and`], for OR.
 pub(super) fn or(left: Expr, right: Expr) -> ExprKind {
     match left.kind {
-        ExprKind::Or(mut operands) => {
-            operands.push(right);
-            ExprKind::Or(operands)
-        }
+        ExprKind::Or(operands) => ExprKind::Or(with(operands, right)),
         kind => ExprKind::Or(vec![Expr { kind, ..left }, right]),
     }
+}
+
+/// As [`and`], for `??`.
+pub(super) fn default(left: Expr, right: Expr) -> ExprKind {
+    match left.kind {
+        ExprKind::Default(operands) => ExprKind::Default(with(operands, right)),
+        kind => ExprKind::Default(vec![Expr { kind, ..left }, right]),
+    }
+}
+
+fn with(mut operands: Vec<Expr>, last: Expr) -> Vec<Expr> {
+    operands.push(last);
+    operands
 }

@@ -84,13 +84,21 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Lexeme>, Problem> {
     let found = Tokenizer::new(&RuleDialect, sql)
         .tokenize_with_location()
         .map_err(|error| unfinished(sql, &error))?;
-    let mut lexer =
-        Lexer { sql, lexemes: Vec::with_capacity(found.len() + 1), glued: false, half_range: false };
+    let mut lexer = Lexer {
+        sql,
+        lexemes: Vec::with_capacity(found.len() + 1),
+        glued: false,
+        half_range: false,
+        half_default: None,
+        after_mark: false,
+    };
     for found in found {
         lexer.finish_range(&found.token)?;
+        lexer.finish_default(&found.token)?;
         lexer.add(found)?;
     }
     lexer.finish_range(&SqlToken::EOF)?;
+    lexer.finish_default(&SqlToken::EOF)?;
     let end = end_of(sql);
     lexer.push(Token::End, Span { start: end, end });
     Ok(lexer.lexemes)
@@ -102,6 +110,10 @@ struct Lexer<'a> {
     glued: bool,
     /// Of `..` only the first point was seen.
     half_range: bool,
+    /// Of `??` only the first mark was seen, here.
+    half_default: Option<Span>,
+    /// The last token is a number that came with a mark: what follows its point is yet to come.
+    after_mark: bool,
 }
 
 impl Lexer<'_> {
@@ -118,6 +130,37 @@ impl Lexer<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the second mark of `??` follows the first.
+    fn finish_default(&mut self, next: &SqlToken) -> Result<(), Problem> {
+        match self.half_default {
+            Some(first) if !matches!(next, SqlToken::Placeholder(_)) => {
+                Err(self.problem(first, "found `?`, the operator for a default is `??`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The tokenizer takes each `?` for a placeholder, with the digits after it.
+    fn add_mark(&mut self, mark: &str, span: Span) -> Result<(), Problem> {
+        let digits = mark.trim_start_matches('?');
+        match self.half_default.take() {
+            None if digits.is_empty() => self.half_default = Some(span),
+            Some(first) if self.glued && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.push(Token::Symbol("??"), first.to(span));
+                if !digits.is_empty() {
+                    let start = Position { column: span.start.column.saturating_add(1), ..span.start };
+                    self.push(Token::Number(digits.to_owned()), Span { start, ..span });
+                    self.after_mark = true;
+                }
+            }
+            _ => {
+                return Err(self.problem(span, format!("found `{mark}`, the operator for a default is `??`")));
+            }
+        }
+        self.glued = true;
+        Ok(())
     }
 
     fn add(&mut self, found: TokenWithSpan) -> Result<(), Problem> {
@@ -137,6 +180,7 @@ impl Lexer<'_> {
             }
             SqlToken::Number(digits, long) => return self.add_number(&digits, long, span),
             SqlToken::Tilde => return self.add_tilde(span),
+            SqlToken::Placeholder(mark) if mark.starts_with('?') => return self.add_mark(&mark, span),
             other => symbol(&other).ok_or_else(|| self.unknown(&other, span))?,
         };
         if symbol == "=" && self.glued && self.ends_with_tilde() {
@@ -167,6 +211,15 @@ impl Lexer<'_> {
     fn add_number(&mut self, digits: &str, long: bool, span: Span) -> Result<(), Problem> {
         if long {
             return Err(self.problem(span, format!("found `{digits}L`, expected a number without a suffix")));
+        }
+        if let (true, true, Some(Lexeme { token: Token::Number(whole), span: place, .. })) = (
+            std::mem::take(&mut self.after_mark) && self.glued,
+            digits.starts_with('.'),
+            self.lexemes.last_mut(),
+        ) {
+            whole.push_str(digits);
+            *place = place.to(span);
+            return Ok(());
         }
         if let Some(digits) = digits.strip_prefix('.') {
             if !digits.bytes().all(|byte| byte.is_ascii_digit()) {

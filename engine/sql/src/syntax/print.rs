@@ -86,6 +86,7 @@ fn print(f: &mut Formatter<'_>, expr: &Expr) -> fmt::Result {
         }
         ExprKind::And(operands) => joined(f, " AND ", operands, level),
         ExprKind::Or(operands) => joined(f, " OR ", operands, level),
+        ExprKind::Default(operands) => joined(f, " ?? ", operands, level),
         ExprKind::Binary(op, left, right) => {
             let least_left = if level == Level::Comparison { level.next() } else { level };
             operand(f, left, least_left)?;
@@ -142,6 +143,7 @@ fn level(kind: &ExprKind) -> Level {
         ExprKind::Or(_) => Level::Or,
         ExprKind::And(_) => Level::And,
         ExprKind::Not(_) => Level::Not,
+        ExprKind::Default(_) => Level::Default,
         ExprKind::Binary(op, ..) => op.level(),
         ExprKind::In { .. } | ExprKind::Between { .. } | ExprKind::Like { .. } | ExprKind::IsNull { .. } => {
             Level::Comparison

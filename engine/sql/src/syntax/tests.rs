@@ -73,6 +73,13 @@ fn operators_bind_as_the_table_says() {
         ("case a when 1 then 2 when 3 then 4 end", "CASE a WHEN 1 THEN 2 WHEN 3 THEN 4 END"),
         ("f(g(), a = 1, case a when 1 then 2 end)", "f(g(), a = 1, CASE a WHEN 1 THEN 2 END)"),
         ("emqx_rule_funcs.abs(1)", "emqx_rule_funcs.abs(1)"),
+        ("a??b.c ?? 1+2", "a ?? b.c ?? 1 + 2"),
+        ("a??1.5??2+.5", ""),
+        ("a??1.5??2*3.5e1", "a ?? 1.5 ?? 2 * 35.0"),
+        ("(a ?? b) ?? (c ?? d)", "a ?? b ?? (c ?? d)"),
+        ("a ?? b = c", "a ?? b = c"),
+        ("a ?? (b = c)", "a ?? (b = c)"),
+        ("try(a, b ?? c)", "try(a, b ?? c)"),
     ] {
         match want {
             "" => assert!(parse(&format!("SELECT {sql} FROM t")).is_err(), "{sql}"),
@@ -223,6 +230,10 @@ fn what_emqx_refuses_is_refused() {
         "SELECT a[1.5] FROM x",
         "SELECT [1. 3] FROM x",
         "SELECT a[1..] FROM x",
+        "SELECT a ? b FROM x",
+        "SELECT a ? FROM x",
+        "SELECT a ??1x FROM x",
+        "SELECT a ??",
         "SELECT a ~= b FROM x",
         "SELECT a~=b FROM x",
         "SELECT a == b FROM x",
@@ -333,6 +344,7 @@ pub(crate) fn expr() -> impl Strategy<Value = Expr> {
             boxed().prop_map(ExprKind::Not),
             (inner.clone(), inner.clone()).prop_map(|(left, right)| expression::and(left, right)),
             (inner.clone(), inner.clone()).prop_map(|(left, right)| expression::or(left, right)),
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| expression::default(left, right)),
             (op, boxed(), boxed()).prop_map(|(op, left, right)| ExprKind::Binary(op, left, right)),
             (any::<bool>(), boxed(), list(1)).prop_map(|(negated, value, list)| ExprKind::In {
                 negated,
@@ -401,7 +413,7 @@ proptest! {
             prop::sample::select(vec![
                 "SELECT", "FOREACH", "DO", "INCASE", "FROM", "WHERE", "AS", "a", "payload", ".", ",", "(", ")", "[",
                 "]", "1", "2.5", "1..", ".3", "'t'", "\"n\"", "=", "=~", "<", "+", "-", "*", "div", "NOT", "IN",
-                "AND", "OR", "CASE", "WHEN", "THEN", "ELSE", "END", "LIKE", "BETWEEN", "IS", "NULL", "true", "\n",
+                "AND", "OR", "CASE", "WHEN", "THEN", "ELSE", "END", "LIKE", "??", "?", "BETWEEN", "IS", "NULL", "true", "\n",
                 "--", "~", ";", "é", "\t",
             ]),
             0..24,

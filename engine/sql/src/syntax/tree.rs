@@ -115,6 +115,8 @@ pub enum ExprKind {
     And(Vec<Expr>),
     /// `a OR b OR c`: at least two.
     Or(Vec<Expr>),
+    /// `a ?? b ?? c`: at least two.
+    Default(Vec<Expr>),
     /// Two operands.
     Binary(Op, Box<Expr>, Box<Expr>),
     /// `x [NOT] IN (a, b)`
@@ -250,6 +252,7 @@ pub(super) enum Level {
     And,
     Not,
     Comparison,
+    Default,
     Sum,
     Product,
     Sign,
@@ -263,7 +266,8 @@ impl Level {
             Self::Or => Self::And,
             Self::And => Self::Not,
             Self::Not => Self::Comparison,
-            Self::Comparison => Self::Sum,
+            Self::Comparison => Self::Default,
+            Self::Default => Self::Sum,
             Self::Sum => Self::Product,
             Self::Product => Self::Sign,
             Self::Sign | Self::Operand => Self::Operand,
@@ -322,7 +326,11 @@ impl ExprKind {
     pub(crate) fn each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
         match self {
             Self::Literal(_) | Self::Range(..) | Self::Path(..) => {}
-            Self::Array(items) | Self::Call(_, items) | Self::And(items) | Self::Or(items) => {
+            Self::Array(items)
+            | Self::Call(_, items)
+            | Self::And(items)
+            | Self::Or(items)
+            | Self::Default(items) => {
                 items.iter().for_each(visit);
             }
             Self::Negative(value) | Self::Positive(value) | Self::Not(value) | Self::IsNull { value, .. } => {

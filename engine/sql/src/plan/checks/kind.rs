@@ -83,6 +83,11 @@ impl Kind {
                 Op::Subtract | Op::Multiply | Op::Divide | Op::Div | Op::Mod => Self::Number,
                 _ => Self::Bool,
             },
+            ExprKind::Default(choices) => {
+                let mut kinds = choices.iter().map(|choice| Self::of(choice, names));
+                let first = kinds.next().unwrap_or(Self::Unknown);
+                if kinds.all(|kind| kind == first) { first } else { Self::Unknown }
+            }
             ExprKind::Case { .. } => Self::Unknown,
         }
     }
