@@ -163,6 +163,13 @@ impl Interpreter<'_> {
         Ok(match &expr.kind {
             ExprKind::Literal(value) => value.clone(),
             ExprKind::Array(items) => Value::array(self.values(items, names)?),
+            ExprKind::Map(entries) => {
+                let mut map = Map::new();
+                for (key, value) in entries {
+                    map.insert(key.as_str(), self.value(value, names)?);
+                }
+                Value::Map(map)
+            }
             ExprKind::Range(first, last) => whole_range(*first, *last)?,
             ExprKind::Path(path, None) => names.find(path)?,
             ExprKind::Path(path, Some((first, last))) => range_of(&names.find(path)?, *first, *last)?,

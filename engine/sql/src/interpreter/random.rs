@@ -230,6 +230,8 @@ pub(super) fn expr() -> impl Strategy<Value = Expr> {
         });
         prop_oneof![
             2 => list(0, 3).prop_map(ExprKind::Array),
+            1 => prop::collection::btree_map(select(&KEYS[..]).prop_map(str::to_owned), inner.clone(), 0..4)
+                .prop_map(|entries| ExprKind::Map(entries.into_iter().collect())),
             5 => called,
             1 => number().prop_map(|value| ExprKind::Negative(boxed(value))),
             1 => child().prop_map(ExprKind::Positive),

@@ -66,6 +66,11 @@ impl Expr {
             Self::Range(lookup, first, last) => frame.made(range(&*lookup.eval(frame)?, *first, *last)?)?,
             Self::DecodedPayload(lookup) => return decode_payload(lookup.eval(frame)?),
             Self::Array(items) => frame.made(Value::array(eval_all(items, frame)?.into_vec()))?,
+            Self::Map(keys, values) => {
+                let values = eval_all(values, frame)?;
+                let entries = keys.iter().cloned().zip(values);
+                frame.made(Value::Map(Map::from_distinct(entries.collect())))?
+            }
             Self::Counted(value) => {
                 let value = value.eval(frame)?;
                 Size::check(&value)?;

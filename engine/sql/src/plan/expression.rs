@@ -1,6 +1,6 @@
 //! From expressions of the syntax tree to compiled ones.
 
-use engine_event::Value;
+use engine_event::{Map, Text, Value};
 
 use crate::evaluate::{negative, range_literal};
 use crate::functions;
@@ -17,6 +17,10 @@ impl Compiler<'_> {
         match &expr.kind {
             ExprKind::Literal(value) => Expr::Constant(value.clone()),
             ExprKind::Array(items) => array(self.expressions(items, scope)),
+            ExprKind::Map(entries) => {
+                let keys = entries.iter().map(|(key, _)| key.as_str().into()).collect();
+                map(keys, entries.iter().map(|(_, value)| self.expression(value, scope)).collect())
+            }
             ExprKind::Range(first, last) => match range_literal(*first, *last) {
                 Ok(value) => Expr::Constant(value),
                 Err(error) => Expr::Fails(error),
@@ -124,6 +128,13 @@ fn array(items: Vec<Expr>) -> Expr {
     }
 }
 
+fn map(keys: Vec<Text>, values: Vec<Expr>) -> Expr {
+    match constants(values) {
+        Ok(values) => Expr::Constant(Value::Map(Map::from_distinct(keys.into_iter().zip(values).collect()))),
+        Err(values) => Expr::Map(keys, values),
+    }
+}
+
 /// The values of expressions that are all constants.
 fn constants(list: Vec<Expr>) -> Result<Vec<Value>, Vec<Expr>> {
     if !list.iter().all(|expr| matches!(expr, Expr::Constant(_))) {
@@ -141,7 +152,7 @@ pub(super) fn is_infallible(expr: &Expr) -> bool {
     match expr {
         Expr::Constant(_) => true,
         Expr::Lookup(lookup) => is_infallible_lookup(lookup),
-        Expr::Array(items) | Expr::Try(items) => items.iter().all(is_infallible),
+        Expr::Array(items) | Expr::Map(_, items) | Expr::Try(items) => items.iter().all(is_infallible),
         Expr::InConstants(_, value, _) | Expr::IsNull(_, value) => is_infallible(value),
         Expr::In(_, value, list) => is_infallible(value) && list.iter().all(is_infallible),
         Expr::Switch(operand, branches, otherwise) => {
@@ -176,6 +187,7 @@ macro_rules! each_child {
             | Expr::Range(..)
             | Expr::DecodedPayload(_) => {}
             Expr::Array(items)
+            | Expr::Map(_, items)
             | Expr::Call(_, items)
             | Expr::And(items)
             | Expr::Or(items)

@@ -90,7 +90,7 @@ impl Growth {
             Expr::Lookup(lookup) | Expr::Range(lookup, ..) | Expr::DecodedPayload(lookup) => {
                 self.of_lookup(lookup)
             }
-            Expr::Array(items) => self.sum(items).saturating_add(1),
+            Expr::Array(items) | Expr::Map(_, items) => self.sum(items).saturating_add(1),
             Expr::Call(function, arguments) => {
                 let read = self.sum(arguments);
                 of_call(function, read)
@@ -172,7 +172,7 @@ fn of_call(function: &FunctionDef, read: u64) -> u64 {
 /// Tells whether the expression itself puts values together. Texts are counted when they are made.
 fn makes_values(expr: &Expr) -> bool {
     match expr {
-        Expr::Array(_) => true,
+        Expr::Array(_) | Expr::Map(..) => true,
         Expr::Call(function, _) => matches!(function.returns, Type::Any | Type::Array | Type::Map),
         _ => false,
     }

@@ -104,6 +104,8 @@ pub(super) enum Expr {
     /// The payload as the collection of FOREACH.
     DecodedPayload(Lookup),
     Array(Vec<Expr>),
+    /// Keys, no two of which are equal, with their values.
+    Map(Vec<Text>, Vec<Expr>),
     Call(&'static FunctionDef, Vec<Expr>),
     Negative(Box<Expr>),
     Not(Box<Expr>),

@@ -51,6 +51,7 @@ fn a_value_cannot_double_without_end() {
         "[coalesce(x, x), [x]]",
         "[[x, CASE WHEN true THEN x END]]",
         "[x, 1, x]",
+        "{a: x, b: {c: x}}",
         "json_decode(json_encode([x, x]))",
         "map_values(mput('a', x, mput('b', x, map_new())))",
     ] {

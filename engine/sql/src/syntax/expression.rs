@@ -1,5 +1,7 @@
 //! Expressions: operators by how tightly they bind (a Pratt parser).
 
+use std::collections::HashSet;
+
 use engine_event::Value;
 use num_bigint::BigInt;
 
@@ -140,7 +142,7 @@ impl Parser<'_> {
             Token::Quoted(_) | Token::Text(_) | Token::Number(_) => true,
             // `a like[0]` is an alias with an index
             Token::Symbol("[") => !self.lexemes[self.at + 1].glued,
-            Token::Symbol(symbol) => matches!(*symbol, "(" | "-" | "+"),
+            Token::Symbol(symbol) => matches!(*symbol, "(" | "-" | "+" | "{"),
             Token::End => false,
         }
     }
@@ -219,6 +221,10 @@ impl Parser<'_> {
             Token::Symbol("[") => {
                 self.next();
                 self.array()?
+            }
+            Token::Symbol("{") => {
+                self.next();
+                self.map()?
             }
             Token::Number(digits) => {
                 self.next();
@@ -318,6 +324,31 @@ impl Parser<'_> {
         }
         self.expect_symbol("]", "`,` or `]` in the array")?;
         Ok(ExprKind::Array(items))
+    }
+
+    /// Reads what follows `{` where an operand begins.
+    fn map(&mut self) -> Result<ExprKind, Problem> {
+        let mut entries: Vec<(String, Expr)> = Vec::new();
+        let mut keys = HashSet::new();
+        while !self.eat_symbol("}") {
+            if !entries.is_empty() {
+                self.expect_symbol(",", "`,` or `}` in the map")?;
+            }
+            let span = self.span();
+            let key = match self.peek() {
+                Token::Word(key) | Token::Quoted(key) | Token::Text(key) => key.clone(),
+                Token::Number(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.clone(),
+                _ if entries.is_empty() => return Err(self.expected("a key or `}`")),
+                _ => return Err(self.expected("a key")),
+            };
+            if !keys.insert(key.clone()) {
+                return Err(Problem::new(self.sql, span, format!("the key `{key}` is there twice")));
+            }
+            self.next();
+            self.expect_symbol(":", "`:` and the value of the key")?;
+            entries.push((key, self.expression(Level::Or)?));
+        }
+        Ok(ExprKind::Map(entries))
     }
 
     fn number(&self, digits: &str) -> Result<Value, Problem> {

@@ -74,6 +74,7 @@ fn print(f: &mut Formatter<'_>, expr: &Expr) -> fmt::Result {
     match &expr.kind {
         ExprKind::Literal(value) => literal(f, value),
         ExprKind::Array(items) => write!(f, "[{}]", List(items)),
+        ExprKind::Map(entries) => map(f, entries),
         ExprKind::Range(first, last) => write!(f, "[{first}..{last}]"),
         ExprKind::Path(path, None) => path.fmt(f),
         ExprKind::Path(path, Some((first, last))) => write!(f, "{path}[{first}..{last}]"),
@@ -119,6 +120,18 @@ fn print(f: &mut Formatter<'_>, expr: &Expr) -> fmt::Result {
     }
 }
 
+fn map(f: &mut Formatter<'_>, entries: &[(String, Expr)]) -> fmt::Result {
+    f.write_char('{')?;
+    for (index, (key, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        name(f, key)?;
+        write!(f, ": {value}")?;
+    }
+    f.write_char('}')
+}
+
 fn case(
     f: &mut Formatter<'_>,
     operand: Option<&Expr>,
@@ -151,6 +164,7 @@ fn level(kind: &ExprKind) -> Level {
         ExprKind::Negative(_) | ExprKind::Positive(_) => Level::Sign,
         ExprKind::Literal(_)
         | ExprKind::Array(_)
+        | ExprKind::Map(_)
         | ExprKind::Range(..)
         | ExprKind::Path(..)
         | ExprKind::Call(..)

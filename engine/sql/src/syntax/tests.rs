@@ -73,6 +73,12 @@ fn operators_bind_as_the_table_says() {
         ("case a when 1 then 2 when 3 then 4 end", "CASE a WHEN 1 THEN 2 WHEN 3 THEN 4 END"),
         ("f(g(), a = 1, case a when 1 then 2 end)", "f(g(), a = 1, CASE a WHEN 1 THEN 2 END)"),
         ("emqx_rule_funcs.abs(1)", "emqx_rule_funcs.abs(1)"),
+        ("{}", "{}"),
+        (
+            "{a:1,'b c':{\"d\":-1}, 7 : [x], select: 'y'}",
+            "{a: 1, \"b c\": {d: -1}, \"7\": [x], \"select\": 'y'}",
+        ),
+        ("{a: 1} || {b: a ?? 2}", "{a: 1} || {b: a ?? 2}"),
         ("a??b.c ?? 1+2", "a ?? b.c ?? 1 + 2"),
         ("a??1.5??2+.5", ""),
         ("a??1.5??2*3.5e1", "a ?? 1.5 ?? 2 * 35.0"),
@@ -199,6 +205,20 @@ fn problems_name_place_found_and_expected() {
 }
 
 #[test]
+fn problems_of_maps_are_told() {
+    for (sql, want) in [
+        ("{a: 1, 'a': 2}", "line 1, column 15: the key `a` is there twice"),
+        ("{a}", "line 1, column 10: expected `:` and the value of the key, found `}`"),
+        ("{a: 1; }", "line 1, column 13: expected `,` or `}` in the map, found `;`"),
+        ("{-1: 1}", "line 1, column 9: expected a key or `}`, found `-`"),
+        ("{a: 1, }", "line 1, column 15: expected a key, found `}`"),
+    ] {
+        let said = parse(&format!("SELECT {sql} AS m FROM t")).expect_err(sql).to_string();
+        assert!(said.starts_with(want), "{sql}: {said}");
+    }
+}
+
+#[test]
 fn what_emqx_refuses_is_refused() {
     for sql in [
         "SELECT FROM \"x\"",
@@ -230,6 +250,17 @@ fn what_emqx_refuses_is_refused() {
         "SELECT a[1.5] FROM x",
         "SELECT [1. 3] FROM x",
         "SELECT a[1..] FROM x",
+        "SELECT {a 1} FROM x",
+        "SELECT {a: 1,} FROM x",
+        "SELECT {a: 1 b: 2} FROM x",
+        "SELECT {a: 1, a: 2} FROM x",
+        "SELECT {a.b: 1} FROM x",
+        "SELECT {*} FROM x",
+        "SELECT {a: } FROM x",
+        "SELECT {a: 1 FROM x",
+        "SELECT {1.5: 1} FROM x",
+        "SELECT {a: 1}.a FROM x",
+        "SELECT a {b: 1} FROM x",
         "SELECT a ? b FROM x",
         "SELECT a ? FROM x",
         "SELECT a ??1x FROM x",
@@ -334,6 +365,8 @@ pub(crate) fn expr() -> impl Strategy<Value = Expr> {
         let branch = (inner.clone(), inner.clone()).prop_map(|(when, then)| Branch { when, then });
         prop_oneof![
             list(0).prop_map(ExprKind::Array),
+            prop::collection::btree_map(name(), inner.clone(), 0..4)
+                .prop_map(|entries| ExprKind::Map(entries.into_iter().collect())),
             ("[a-z][a-z0-9_]{0,5}(\\.[a-z]{1,3})?", list(0))
                 .prop_filter("a keyword", |(name, _)| {
                     name.split('.').all(|word| super::words::keyword(word).is_none())
@@ -413,7 +446,7 @@ proptest! {
             prop::sample::select(vec![
                 "SELECT", "FOREACH", "DO", "INCASE", "FROM", "WHERE", "AS", "a", "payload", ".", ",", "(", ")", "[",
                 "]", "1", "2.5", "1..", ".3", "'t'", "\"n\"", "=", "=~", "<", "+", "-", "*", "div", "NOT", "IN",
-                "AND", "OR", "CASE", "WHEN", "THEN", "ELSE", "END", "LIKE", "??", "?", "BETWEEN", "IS", "NULL", "true", "\n",
+                "AND", "OR", "CASE", "WHEN", "THEN", "ELSE", "END", "LIKE", "??", "?", "{", "}", ":", "BETWEEN", "IS", "NULL", "true", "\n",
                 "--", "~", ";", "é", "\t",
             ]),
             0..24,

@@ -99,6 +99,8 @@ pub enum ExprKind {
     Literal(Value),
     /// `[a, b]`
     Array(Vec<Expr>),
+    /// `{a: 1, b: qos}`: no key is there twice.
+    Map(Vec<(String, Expr)>),
     /// `[1..4]`: the integers from the first to the last.
     Range(i64, i64),
     /// A path, with the range taken of the array that it leads to: `a.b`, `a[2..3]`.
@@ -333,6 +335,7 @@ impl ExprKind {
             | Self::Default(items) => {
                 items.iter().for_each(visit);
             }
+            Self::Map(entries) => entries.iter().for_each(|(_, value)| visit(value)),
             Self::Negative(value) | Self::Positive(value) | Self::Not(value) | Self::IsNull { value, .. } => {
                 visit(value);
             }

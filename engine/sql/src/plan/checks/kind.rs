@@ -56,6 +56,7 @@ impl Kind {
         match &expr.kind {
             ExprKind::Literal(value) => Self::of_value(value),
             ExprKind::Array(_) | ExprKind::Range(..) | ExprKind::Path(_, Some(_)) => Self::Array,
+            ExprKind::Map(_) => Self::Map,
             ExprKind::Path(path, None) => Self::of_path(path, names),
             ExprKind::Call(name, _) => match functions::lookup(name).map(|function| function.returns) {
                 Some(Type::Int | Type::Float | Type::Number) => Self::Number,
