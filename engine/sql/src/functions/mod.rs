@@ -7,6 +7,7 @@
 //! in through a [`FunctionContext`]. A bad argument always gives an error that names the function, the argument,
 //! what was expected and what was found.
 
+mod aggregates;
 mod args;
 mod arrays;
 mod bits;

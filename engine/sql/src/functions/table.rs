@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::{
-    FunctionDef, arrays, bits, compress, context, convert, encode, format, hash, identifiers, jq, maps, math,
-    regular, split, text, time, types,
+    FunctionDef, aggregates, arrays, bits, compress, context, convert, encode, format, hash, identifiers, jq,
+    maps, math, regular, split, text, time, types,
 };
 
 /// The groups, in the order of the reference.
@@ -19,6 +19,7 @@ const GROUPS: &[&[FunctionDef]] = &[
     format::FUNCTIONS,
     maps::FUNCTIONS,
     arrays::FUNCTIONS,
+    aggregates::FUNCTIONS,
     hash::FUNCTIONS,
     compress::FUNCTIONS,
     encode::FUNCTIONS,
