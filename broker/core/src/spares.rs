@@ -18,6 +18,8 @@ struct Spare {
     context: RefCell<Option<Box<Context>>>,
     /// The thread forgets old routes regularly, so it may remember some.
     is_tended: Cell<bool>,
+    /// A call has published what has to wait, or is kept, since somebody asked.
+    stays: Cell<bool>,
 }
 
 impl Spares {
@@ -33,12 +35,19 @@ impl Spares {
         }
     }
 
+    fn take_stays(&self) -> bool {
+        self.0.get_or_default().stays.take()
+    }
+
     fn take(&self) -> Option<Box<Context>> {
         self.0.get_or_default().context.take()
     }
 
     fn put(&self, mut context: Box<Context>) {
         let spare = self.0.get_or_default();
+        if context.take_stays() {
+            spare.stays.set(true);
+        }
         context.reset(spare.is_tended.get());
         spare.context.replace(Some(context));
     }
@@ -49,6 +58,12 @@ impl Broker {
     /// session in memory. For the slow, regular tick of a worker.
     pub fn forget_stale_routes(&self) {
         self.spares.forget_stale_routes(self);
+    }
+
+    /// Takes the note that a call of this thread has published what has to wait, or is kept: a rule that republishes, for
+    /// one. As [`Context::take_stays`].
+    pub fn take_stays_of_calls(&self) -> bool {
+        self.spares.take_stays()
     }
 
     /// Returns a context for one call on any thread; [`Broker::flush`] must follow.

@@ -264,12 +264,13 @@ impl State {
                         self.waiting_len() < window && self.queue.has_room(queued, true)
                     }
                 };
+                let may_wait = queued.qos > QoS::AtMostOnce || limits.store_qos0;
                 if !self.fits(queued, context) {
                     None
                 } else if !live.blocked && fits {
                     Some(Rank::Ready)
                 } else {
-                    room.then_some(Rank::Busy)
+                    (room && may_wait).then_some(Rank::Busy)
                 }
             }
             None if self.ended => None,
@@ -281,13 +282,17 @@ impl State {
     /// Puts a message into the queue, makes room as the policy says, and has the connection flush it.
     #[inline]
     pub(crate) fn enqueue(&mut self, queued: Queued, context: &mut Context) {
+        let nothing_waits = self.waiting_len() == 0;
         let on_its_way = match &mut self.live {
             Some(live) => {
                 if !live.scheduled {
                     live.scheduled = true;
                     context.schedule(live.outlet);
                 }
-                !live.blocked && self.inflight.sent() < live.window
+                // the window does not hold QoS 0 back, what waits for the window does
+                let is_open =
+                    self.inflight.sent() < live.window || queued.qos == QoS::AtMostOnce && nothing_waits;
+                !live.blocked && is_open
             }
             None => false,
         };

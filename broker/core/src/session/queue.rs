@@ -191,16 +191,17 @@ impl MessageQueue {
         Some(queued)
     }
 
-    /// Takes a message that gives way to `queued`, if that has no room and one may: the oldest of the same priority when
-    /// those are too many, the oldest of the lowest priority when the bytes are too many.
+    /// Takes a message that gives way to `queued`, if that has no room and gets some by it: the oldest of the same
+    /// priority when those are too many, the oldest of the lowest priority when the bytes are too many.
     pub(crate) fn give_way(&mut self, queued: &Queued, on_its_way: bool) -> Option<Queued> {
         if queued.cost() > self.limits.max_bytes || self.has_room(queued, on_its_way) {
             return None;
         }
         let max_len = self.limits.max_len(on_its_way);
+        let excess = (self.bytes + queued.cost()).saturating_sub(self.limits.max_bytes);
         let oldest = match &mut self.lanes {
             None => self.plain.pop_front(),
-            Some(lanes) => lanes.give_way(queued, max_len),
+            Some(lanes) => lanes.give_way(queued, max_len, excess),
         }?;
         self.bytes -= oldest.cost();
         Some(oldest)
@@ -247,9 +248,25 @@ struct Lane {
     /// Messages that it may still send before lower ones have their turn.
     credit: u32,
     messages: VecDeque<Queued>,
+    bytes: usize,
 }
 
 impl Lane {
+    fn new(priority: Priority) -> Self {
+        Self { priority, credit: Self::share(priority), messages: VecDeque::new(), bytes: 0 }
+    }
+
+    fn put(&mut self, queued: Queued) {
+        self.bytes += queued.cost();
+        self.messages.push_back(queued);
+    }
+
+    fn take(&mut self) -> Option<Queued> {
+        let queued = self.messages.pop_front()?;
+        self.bytes -= queued.cost();
+        Some(queued)
+    }
+
     /// Messages of one priority that go out before lower ones have their turn.
     fn share(priority: Priority) -> u32 {
         10 * (u32::from(priority) + 1)
@@ -274,11 +291,11 @@ impl Lanes {
 
     fn push(&mut self, queued: Queued) {
         let index = self.find(&queued).unwrap_or_else(|(place, priority)| {
-            let lane = Lane { priority, credit: Lane::share(priority), messages: VecDeque::new() };
+            let lane = Lane::new(priority);
             self.list.insert(place, lane);
             place
         });
-        self.list[index].messages.push_back(queued);
+        self.list[index].put(queued);
         self.len += 1;
     }
 
@@ -301,16 +318,22 @@ impl Lanes {
         }
         let lane = &mut self.list[index];
         lane.credit -= 1;
-        let queued = lane.messages.pop_front()?;
+        let queued = lane.take()?;
         self.len -= 1;
         Some(queued)
     }
 
-    fn give_way(&mut self, queued: &Queued, max_len: usize) -> Option<Queued> {
+    /// Takes a message that gives way to `queued`, of which `excess` bytes have no room; none when all that may do so would
+    /// not be enough.
+    fn give_way(&mut self, queued: &Queued, max_len: usize, excess: usize) -> Option<Queued> {
         let (own, priority) = match self.find(queued) {
             Ok(index) => (Some(index), self.list[index].priority),
             Err((_, priority)) => (None, priority),
         };
+        let not_higher = self.list.iter().filter(|lane| lane.priority <= priority);
+        if not_higher.map(|lane| lane.bytes).sum::<usize>() < excess {
+            return None;
+        }
         let index = match own.filter(|index| self.list[*index].messages.len() >= max_len) {
             Some(index) => index,
             None => {
@@ -318,7 +341,7 @@ impl Lanes {
                 (self.list[lowest].priority <= priority).then_some(lowest)?
             }
         };
-        let oldest = self.list[index].messages.pop_front()?;
+        let oldest = self.list[index].take()?;
         self.len -= 1;
         Some(oldest)
     }
@@ -409,6 +432,21 @@ mod tests {
         let low = queued("low", 3);
         assert!(queue.give_way(&low, false).is_none(), "higher ones do not give way");
         assert!(queue.push(low, false).is_err());
+    }
+
+    #[test]
+    fn nothing_gives_way_to_a_message_that_would_still_have_no_room() {
+        let cost = queued("low", 0).cost();
+        let large = PublishBuilder { topic: "low", payload: &vec![0; 2 * cost], ..PublishBuilder::default() };
+        let large = Queued::new(large.build().expect("valid"), QoS::AtLeastOnce);
+        for (max_len, low) in [(0, 2), (2, 2)] {
+            let mut queue = MessageQueue::new(&settings(max_len, 4 * cost + 10, &[("top", 2)]));
+            queue.force(queued("top", 1));
+            queue.force(queued("top", 2));
+            (0..low).for_each(|number| queue.force(queued("low", number)));
+            assert!(queue.give_way(&large, false).is_none(), "the higher ones leave too little");
+            assert_eq!(queue.len(), 4);
+        }
     }
 
     #[test]

@@ -165,6 +165,22 @@ fn messages_of_qos_0_wait_only_if_they_may() {
 }
 
 #[test]
+fn a_full_window_does_not_hold_qos_0_back() {
+    for store_qos0 in [true, false] {
+        let config = BrokerConfig { max_inflight: 1, store_qos0, ..BrokerConfig::default() };
+        let mut bench = Bench::with(config);
+        let mut client = bench.client("c");
+        client.subscribe(&mut bench, "t", QoS::AtLeastOnce);
+        let mut publisher = bench.client("p");
+        publish(&mut bench, &mut publisher, "t", &["fills it"], QoS::AtLeastOnce);
+        assert_eq!(client.read_payloads(&mut bench), ["fills it"]);
+        publish(&mut bench, &mut publisher, "t", &["goes out"], QoS::AtMostOnce);
+        assert_eq!(client.read_payloads(&mut bench), ["goes out"], "{store_qos0}");
+        assert_eq!(bench.metric(Metric::DeliveryDroppedQos0), 0, "{store_qos0}");
+    }
+}
+
+#[test]
 fn what_waits_when_a_session_ends_is_counted() {
     let mut bench = Bench::new();
     let mut client = bench.client("c");

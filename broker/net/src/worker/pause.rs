@@ -33,7 +33,8 @@ impl Worker {
         context: &Context,
     ) -> bool {
         let is_too_fast = self.is_too_fast(link, state, bytes);
-        let is_too_much = context.take_stays() && self.broker.is_overloaded();
+        let is_overloaded = self.broker.is_overloaded();
+        let is_too_much = is_overloaded && (context.take_stays() | self.broker.take_stays_of_calls());
         if is_too_much && !state.held_up {
             state.held_up = true;
             self.pauses.held_up.borrow_mut().push(link.key);

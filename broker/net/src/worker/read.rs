@@ -179,7 +179,9 @@ impl Worker {
         let mut packets = 0;
         let is_overloaded = self.broker.is_overloaded();
         if is_overloaded {
-            self.context.borrow().take_stays(); // what was before is not this client's
+            // what was before is not this client's
+            self.context.borrow().take_stays();
+            self.broker.take_stays_of_calls();
         }
         let is_throttled = is_overloaded || link.state.borrow().throttle.is_some();
         let next = loop {
