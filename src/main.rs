@@ -17,6 +17,7 @@ mod memory;
 mod memory_guard;
 mod messaging;
 mod mqtt_client;
+mod mqtt_config;
 mod output;
 mod protection;
 mod pub_sub;

@@ -327,7 +327,6 @@ impl From<InitialStickyPick> for StickyPick {
 /// Completes the broker's configuration with these settings.
 pub(crate) fn complete(broker: &mut BrokerConfig, config: &crate::config::Config) {
     let mqtt = &config.mqtt;
-    broker.shared_subscription = mqtt.shared_subscription;
     broker.shared_strategy = mqtt.shared_subscription_strategy.into();
     broker.shared_sticky_pick = mqtt.shared_subscription_initial_sticky_pick.into();
     broker.shared_offline_always = mqtt.shared_subscription_offline == SharedOffline::Always;
@@ -338,7 +337,6 @@ pub(crate) fn complete(broker: &mut BrokerConfig, config: &crate::config::Config
     broker.rewrite = config.rewrite.iter().map(Rewrite::rule).collect();
     broker.auto_subscribe = config.auto_subscribe.topics.iter().map(AutoTopic::subscription).collect();
     broker.auto_subscribe_bypass_acl = config.auto_subscribe.bypass_acl;
-    broker.exclusive_subscription = mqtt.exclusive_subscription;
     let groups = config.broker.shared_subscription_group.iter();
     broker.shared_groups = groups.map(|(name, group)| (name.clone(), group.strategy.into())).collect();
 }

@@ -27,7 +27,7 @@ use crate::protection::BanKeeper;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
 use crate::traces::{TraceDesk, TraceKeeper};
-use crate::{connectors, memory, messaging, protection, queue_config};
+use crate::{connectors, memory, messaging, protection};
 
 /// Reads the configuration: defaults, then the file, then environment and flags.
 ///
@@ -403,21 +403,6 @@ fn broker_config(config: &Config) -> BrokerConfig {
     let mut broker = BrokerConfig {
         node: config.node.clone(),
         allow_anonymous: config.access.allow_anonymous,
-        max_packet_size: u32::try_from(mqtt.max_packet_size.get()).unwrap_or(u32::MAX),
-        peer_cert_as_username: mqtt.peer_cert_as_username.field(),
-        peer_cert_as_client_id: mqtt.peer_cert_as_clientid.field(),
-        max_client_id_len: mqtt.max_clientid_len.into(),
-        max_topic_levels: mqtt.max_topic_levels.into(),
-        max_topic_alias: mqtt.max_topic_alias,
-        server_keep_alive_s: (mqtt.server_keepalive > 0).then_some(mqtt.server_keepalive),
-        min_keep_alive_s: mqtt.min_keepalive,
-        max_keep_alive_s: (mqtt.max_keepalive > 0).then_some(mqtt.max_keepalive),
-        keep_alive_multiplier_permille: (mqtt.keepalive_multiplier * 1000.0) as u32,
-        session_expiry_interval_s: seconds(mqtt.session_expiry_interval),
-        max_session_expiry_interval_s: seconds(mqtt.max_session_expiry_interval),
-        receive_maximum: mqtt.receive_maximum,
-        max_inflight: mqtt.max_inflight,
-        max_subscriptions: mqtt.max_subscriptions as usize,
         max_retained_messages: mqtt.max_retained_messages as usize,
         flapping: protection::flapping(&config.flapping_detect),
         force_shutdown: protection::force_shutdown(&config.force_shutdown),
@@ -425,12 +410,8 @@ fn broker_config(config: &Config) -> BrokerConfig {
         ..BrokerConfig::default()
     };
     messaging::complete(&mut broker, config);
-    queue_config::complete(&mut broker, mqtt);
+    mqtt.complete(&mut broker);
     broker
-}
-
-fn seconds(period: connectors_api::Period) -> u32 {
-    u32::try_from(period.duration().as_secs()).unwrap_or(u32::MAX)
 }
 
 fn millis(period: connectors_api::Period) -> u64 {
