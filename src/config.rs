@@ -1,5 +1,6 @@
 //! The server's configuration file: described once here; validation, JSON Schema and reference come from it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use crate::mqtt_config::Mqtt;
 use crate::queue_config::Count;
 use crate::toml_file::{Problem, TomlFile};
 use crate::watermark::Watermark;
+use crate::zones::{self, Zone, Zones};
 
 /// Settings of one server. Every field has a default; an empty file is a valid one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) listeners: Listeners,
     /// Limits and defaults of the protocol.
     pub(crate) mqtt: Mqtt,
+    /// What is different for the clients of listeners that name a zone, by its name.
+    pub(crate) zones: BTreeMap<String, Zone>,
     /// What the broker does with messages of single groups.
     pub(crate) broker: Messaging,
     /// What is published under `$SYS`.
@@ -66,6 +70,9 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Longest time that a stop waits for clients and for rows on their way to targets.
     pub(crate) shutdown_timeout: Period,
+    /// The zones, in full.
+    #[serde(skip)]
+    pub(crate) resolved_zones: Zones,
     /// Where `--mqtt` says that `tcp:default` listens.
     #[serde(skip)]
     pub(crate) mqtt_flag: Option<SocketAddr>,
@@ -80,6 +87,8 @@ impl Default for Config {
             rules: Vec::new(),
             listeners: Listeners::default(),
             mqtt: Mqtt::default(),
+            zones: BTreeMap::new(),
+            resolved_zones: Zones::new(),
             broker: Messaging::default(),
             sys_topics: SysTopics::default(),
             delayed: Delayed::default(),
@@ -162,6 +171,24 @@ pub(crate) struct FlappingDetect {
     pub(crate) ban_time: Period,
     /// Whose disconnects are counted together, and who is banned.
     pub(crate) key: FlappingKey,
+}
+
+impl FlappingDetect {
+    /// What the types alone do not rule out; `prefix` is where they stand.
+    pub(crate) fn problems(&self, prefix: &str) -> Vec<ConfigProblem> {
+        let zero = |period: Period| period.duration().is_zero();
+        let wrong = [
+            ("max_count", self.max_count == 0, "at least 1", self.max_count.to_string()),
+            ("window_time", zero(self.window_time), "more than no time", self.window_time.to_string()),
+            ("ban_time", zero(self.ban_time), "more than no time", self.ban_time.to_string()),
+        ];
+        let wrong = wrong.into_iter().filter(|(_, is_wrong, ..)| *is_wrong);
+        wrong
+            .map(|(name, _, expected, found)| {
+                ConfigProblem::new(format!("{prefix}{name}"), format!("expected {expected}, got `{found}`"))
+            })
+            .collect()
+    }
 }
 
 /// Whose disconnects are counted together.
@@ -318,7 +345,11 @@ pub(crate) fn check(file: &TomlFile) -> Result<Config, Vec<Problem>> {
     config.listeners.complete(file.json.get("listeners").unwrap_or(&Json::Null));
     let problems: Vec<Problem> =
         config.problems().into_iter().map(|problem| file.problem(&problem.path, problem.message)).collect();
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    config.resolved_zones = zones::resolve(&config).unwrap_or_default(); // it is no problem
+    Ok(config)
 }
 
 /// Reading stops at the first problem; but each setting has a default, so that each can be read alone.
@@ -390,21 +421,6 @@ impl Config {
                 &interval,
             );
         }
-        let flapping = &self.flapping_detect;
-        let is_positive = |period: Period| !period.duration().is_zero();
-        require("flapping_detect.max_count", flapping.max_count > 0, "at least 1", &flapping.max_count);
-        require(
-            "flapping_detect.window_time",
-            is_positive(flapping.window_time),
-            "more than no time",
-            &flapping.window_time,
-        );
-        require(
-            "flapping_detect.ban_time",
-            is_positive(flapping.ban_time),
-            "more than no time",
-            &flapping.ban_time,
-        );
         let trace_size = self.trace.max_file_size;
         require(
             "trace.max_file_size",
@@ -442,6 +458,14 @@ impl Config {
         );
         problems.extend(messaging::problems(self));
         problems.extend(self.mqtt.problems("mqtt."));
+        problems.extend(self.flapping_detect.problems("flapping_detect."));
+        problems.extend(zones::resolve(self).err().into_iter().flatten());
+        for (kind, name, listener) in self.listeners.all() {
+            if let Err(message) = zones::check_name(&listener.zone, &self.zones) {
+                let path = format!("listeners.{}.{name}.zone", kind.as_str());
+                problems.push(ConfigProblem::new(path, message));
+            }
+        }
         let slow = self.slow_subs.as_ref().and_then(SlowSubsSettings::problem);
         problems
             .extend(slow.map(|(field, message)| ConfigProblem::new(format!("slow_subs.{field}"), message)));

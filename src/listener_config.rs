@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::rate::{ByteRate, MessageRate, Rates};
+use crate::zones;
 
 /// Listeners by type and name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -138,6 +139,8 @@ pub(crate) struct Listener {
     pub(crate) limiter: Rates,
     /// Prefix of all topics of its clients; may hold `${clientid}`, `${username}` and `${client_attrs.NAME}`.
     pub(crate) mountpoint: String,
+    /// The zone of its clients, one of `zones`.
+    pub(crate) zone: String,
     /// Who may connect: `allow` or `deny` with `all`, an address or a network. The first that fits decides.
     pub(crate) access_rules: Vec<Rule>,
     /// Whether connections begin with a header of the PROXY protocol, version 1 or 2.
@@ -167,6 +170,7 @@ impl Default for Listener {
             bytes_burst: ByteRate::default(),
             limiter: Rates::default(),
             mountpoint: String::new(),
+            zone: zones::DEFAULT.to_owned(),
             access_rules: vec![Rule(AccessRule::ALLOW_ALL)],
             proxy_protocol: false,
             proxy_protocol_timeout: Period::seconds(3),
@@ -428,6 +432,7 @@ impl Listener {
             proxy_protocol: self.proxy_protocol,
             proxy_protocol_timeout: bounded(self.proxy_protocol_timeout),
             mountpoint: self.mountpoint.clone(),
+            zone: if self.zone == zones::DEFAULT { String::new() } else { self.zone.clone() },
             quotas: ListenerQuotas { each: self.rates().quotas(), all: self.limiter.quotas() },
             tcp: broker_net::TcpOptions {
                 backlog: tcp.backlog.into(),
@@ -698,7 +703,7 @@ mod tests {
                 "messages_rate": "100/s", "messages_burst": "infinity", "bytes_rate": "infinity",
                 "bytes_burst": "infinity"
             },
-            "mountpoint": "a/", "access_rules": ["deny 10.0.0.0/8", "allow all"], "proxy_protocol": true,
+            "mountpoint": "a/", "zone": "lab", "access_rules": ["deny 10.0.0.0/8", "allow all"], "proxy_protocol": true,
             "proxy_protocol_timeout": "5s",
             "tcp_options": {
                 "backlog": 10, "nodelay": false, "sndbuf": "64KB", "keepalive": "240,30,5",

@@ -1,11 +1,12 @@
 //! The listeners as the API sees them: changes are checked, applied to the network and kept, or nothing happens.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use api::{ListenerControl, ListenerFault, ListenerView};
 use async_trait::async_trait;
 use broker_net::{ChangeError, ListenerConfig, ListenerKind, ListenerStatus, Listeners as Network};
-use connectors_api::parse_config;
+use connectors_api::{ConfigProblem, parse_config};
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::Mutex as Turn;
@@ -14,6 +15,7 @@ use tracing::error;
 use crate::config::Config;
 use crate::listener_config::{Bind, KINDS, Listener, Listeners, MaxRate, WebSocket, kind_of};
 use crate::store::SqliteStore;
+use crate::zones::{self, Zone};
 
 /// The listener that is there without being named.
 const DEFAULT: &str = "tcp:default";
@@ -24,6 +26,8 @@ pub(crate) struct ListenerDesk {
     /// There once the network has started.
     network: OnceLock<Network>,
     listeners: Mutex<Listeners>,
+    /// The zones that listeners may name.
+    zones: BTreeMap<String, Zone>,
     /// One change at a time.
     turn: Turn<()>,
 }
@@ -40,7 +44,7 @@ impl ListenerDesk {
             if listeners.declared.contains(&id) {
                 continue;
             }
-            match read(&id, stored) {
+            match read(&id, stored, &config.zones) {
                 Ok((kind, name, listener)) => {
                     listeners.of_mut(kind).insert(name, listener);
                 }
@@ -55,8 +59,13 @@ impl ListenerDesk {
         for kind in KINDS {
             needed.of_mut(kind).retain(|name, _| is_needed(&listeners, kind, name));
         }
-        let desk =
-            Self { store, network: OnceLock::new(), listeners: Mutex::new(listeners), turn: Turn::default() };
+        let desk = Self {
+            store,
+            network: OnceLock::new(),
+            listeners: Mutex::new(listeners),
+            zones: config.zones.clone(),
+            turn: Turn::default(),
+        };
         Ok((Arc::new(desk), needed))
     }
 
@@ -77,6 +86,14 @@ impl ListenerDesk {
         }
         // twice only by a mistake of ours, and then the first stays
         let _ = self.network.set(network);
+    }
+
+    /// Returns the zones that listeners name, by the ids of those.
+    pub(crate) fn zones(&self) -> BTreeMap<String, String> {
+        let listeners = self.listeners.lock();
+        let all = listeners.all().filter(|(.., listener)| listener.zone != zones::DEFAULT);
+        all.map(|(kind, name, listener)| (format!("{}:{name}", kind.as_str()), listener.zone.clone()))
+            .collect()
     }
 
     fn find(&self, id: &str) -> Result<(ListenerKind, String, Listener), ListenerFault> {
@@ -127,13 +144,20 @@ fn is_needed(listeners: &Listeners, kind: ListenerKind, name: &str) -> bool {
 }
 
 /// Reads a listener and checks it.
-fn read(id: &str, config: Json) -> Result<(ListenerKind, String, Listener), ListenerFault> {
+fn read(
+    id: &str,
+    config: Json,
+    zones: &BTreeMap<String, Zone>,
+) -> Result<(ListenerKind, String, Listener), ListenerFault> {
     let bad_id = || ListenerFault::BadId(id.to_owned());
     let (kind, name) = id.split_once(':').ok_or_else(bad_id)?;
     let kind = kind_of(kind).ok_or_else(bad_id)?;
     let listener: Listener =
         parse_config(&config).map_err(|error| ListenerFault::Invalid(error.to_string()))?;
-    let problems = listener.problems(kind, name);
+    let mut problems = listener.problems(kind, name);
+    if let Err(message) = zones::check_name(&listener.zone, zones) {
+        problems.push(ConfigProblem::new("zone", message));
+    }
     if problems.is_empty() {
         return Ok((kind, name.to_owned(), listener));
     }
@@ -202,7 +226,7 @@ impl ListenerControl for ListenerDesk {
 
     async fn create(&self, id: &str, config: Map<String, Json>) -> Result<(), ListenerFault> {
         let _turn = self.turn.lock().await;
-        let (kind, name, listener) = read(id, config.into())?;
+        let (kind, name, listener) = read(id, config.into(), &self.zones)?;
         if self.find(id).is_ok() {
             return Err(ListenerFault::Exists(id.to_owned()));
         }
@@ -219,7 +243,7 @@ impl ListenerControl for ListenerDesk {
     async fn update(&self, id: &str, config: Map<String, Json>) -> Result<(), ListenerFault> {
         let _turn = self.turn.lock().await;
         self.check_writable(id)?;
-        let (kind, name, mut listener) = read(id, config.into())?;
+        let (kind, name, mut listener) = read(id, config.into(), &self.zones)?;
         let (.., before) = self.find(id)?;
         // what was a default, and comes back as it was shown, stays a default
         if before.bind.is_none() && listener.bind.map(|bind| bind.0) == Some(before.address(kind)) {

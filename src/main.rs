@@ -31,6 +31,7 @@ mod store;
 mod toml_file;
 mod traces;
 mod watermark;
+mod zones;
 
 use std::process::ExitCode;
 

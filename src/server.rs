@@ -27,7 +27,7 @@ use crate::protection::BanKeeper;
 use crate::reload::{RuleReload, Watching};
 use crate::store::SqliteStore;
 use crate::traces::{TraceDesk, TraceKeeper};
-use crate::{connectors, memory, messaging, protection};
+use crate::{connectors, memory, messaging, protection, zones};
 
 /// Reads the configuration: defaults, then the file, then environment and flags.
 ///
@@ -108,7 +108,8 @@ impl Server {
         let snapshot = store.load().await?;
         let api_keys = read_api_keys(&config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let broker = Broker::new(broker_config(&config), Arc::clone(&clock));
+        let (desk, listeners) = ListenerDesk::open(&config, store.clone()).await?;
+        let broker = Broker::new(broker_config(&config, &desk), Arc::clone(&clock));
         let engine = Engine::new(engine_config(&config, &data_dir, &clock));
         broker.set_tap(Arc::clone(&engine) as _);
         engine.attach(Arc::clone(&broker) as _, Arc::clone(&broker) as _);
@@ -145,7 +146,6 @@ impl Server {
             engine: &engine,
             traces: &traces,
         };
-        let (desk, listeners) = ListenerDesk::open(&config, store.clone()).await?;
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let api = parts.make_api(&snapshot, &token, Arc::clone(&desk) as _);
         load_api_keys(&api, &config, api_keys.as_deref()).await?;
@@ -386,7 +386,7 @@ async fn open_sessions(
         durability,
         bytes_max: durable.max_bytes.get(),
         commit_window: durable.commit_window.duration(),
-        message_bytes_max: usize::try_from(config.mqtt.max_packet_size.get()).unwrap_or(usize::MAX),
+        message_bytes_max: zones::largest_packet(config),
         ..broker_store::StoreOptions::default()
     };
     let broker = Arc::clone(broker);
@@ -398,7 +398,7 @@ async fn open_sessions(
     Ok(Some(opening.await??))
 }
 
-fn broker_config(config: &Config) -> BrokerConfig {
+fn broker_config(config: &Config, desk: &ListenerDesk) -> BrokerConfig {
     let mqtt = &config.mqtt;
     let mut broker = BrokerConfig {
         node: config.node.clone(),
@@ -411,6 +411,8 @@ fn broker_config(config: &Config) -> BrokerConfig {
     };
     messaging::complete(&mut broker, config);
     mqtt.complete(&mut broker);
+    zones::complete(&mut broker, &config.resolved_zones);
+    broker.listener_zones = desk.zones();
     broker
 }
 
@@ -478,5 +480,6 @@ fn network_config(config: &Config, listeners: &Listeners) -> broker_net::ServerC
         workers: listeners.workers.into(),
         idle_timeout: config.mqtt.idle_timeout.duration(),
         quotas: protection::publish_quotas(config),
+        zones: zones::to_network(&config.resolved_zones),
     }
 }

@@ -1,6 +1,6 @@
 //! A client as the interface shows it.
 
-use broker_core::{BrokerConfig, ClientInfo};
+use broker_core::ClientInfo;
 use engine_event::{JsonOptions, Map, Value, encode_json};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -35,7 +35,7 @@ pub(super) struct ClientObject {
     /// Seconds, as in force.
     keepalive: u16,
     mountpoint: String,
-    zone: &'static str,
+    zone: String,
     enable_authn: bool,
     client_attrs: Json,
     clean_start: bool,
@@ -94,7 +94,7 @@ pub(super) struct ClientObject {
 }
 
 impl ClientObject {
-    pub(super) fn new(client: &ClientInfo, config: &BrokerConfig) -> Self {
+    pub(super) fn new(client: &ClientInfo) -> Self {
         Self {
             node: client.node.to_str_lossy().into_owned(),
             clientid: client.client_id.to_str_lossy().into_owned(),
@@ -113,7 +113,7 @@ impl ClientObject {
             is_superuser: client.is_superuser,
             keepalive: client.keep_alive_s,
             mountpoint: client.mountpoint.as_ref().map_or_else(String::new, ToString::to_string),
-            zone: "default",
+            zone: client.zone.as_ref().to_owned(),
             enable_authn: true,
             client_attrs: map_to_json(&client.attributes),
             clean_start: client.clean_start,
@@ -122,14 +122,14 @@ impl ClientObject {
             is_persistent: client.expiry_interval_s > 0,
             durable: false,
             subscriptions_cnt: client.subscriptions,
-            subscriptions_max: number_or_infinity(config.max_subscriptions),
+            subscriptions_max: number_or_infinity(client.max_subscriptions),
             inflight_cnt: client.inflight,
             inflight_max: client.inflight_max,
             mqueue_len: client.queue_len,
-            mqueue_max: config.max_queue_len,
+            mqueue_max: client.max_queue_len,
             mqueue_dropped: client.dropped_queue_full,
             awaiting_rel_cnt: client.awaiting_release,
-            awaiting_rel_max: config.receive_maximum,
+            awaiting_rel_max: client.receive_maximum,
             recv_oct: client.received_bytes,
             recv_cnt: client.received_packets,
             recv_pkt: client.received_packets,

@@ -124,8 +124,8 @@ impl ClientQuery {
     }
 
     /// Turns a client into its answer.
-    fn show(&self, client: &ClientInfo, broker: &Broker) -> ShownClient {
-        let object = ClientObject::new(client, broker.config());
+    fn show(&self, client: &ClientInfo) -> ShownClient {
+        let object = ClientObject::new(client);
         let Some(fields) = self.fields() else { return ShownClient::Whole(Box::new(object)) };
         let mut object = serde_json::to_value(object).unwrap_or_default();
         if let JsonValue::Object(object) = &mut object {
@@ -155,7 +155,7 @@ async fn list_clients(State(api): State<Api>, Query(query): Query<ClientQuery>) 
     let page = PageRequest::new(query.page, query.limit)?;
     off_thread(&api, move |broker| {
         let clients = broker.clients().into_iter().filter(|client| query.accepts(client)).collect();
-        Json(page.cut(clients).map(|client: ClientInfo| query.show(&client, broker))).into_response()
+        Json(page.cut(clients).map(|client: ClientInfo| query.show(&client))).into_response()
     })
     .await
 }
@@ -212,7 +212,7 @@ async fn list_clients_by_cursor(
                 cursor: last.map(|client| URL_SAFE_NO_PAD.encode(client.client_id.as_bytes())),
                 hasnext: has_next,
             },
-            data: shown.iter().map(|client| query.show(client, broker)).collect(),
+            data: shown.iter().map(|client| query.show(client)).collect(),
         })
         .into_response()
     })
@@ -228,7 +228,7 @@ async fn get_client(
 ) -> Answer<Json<ClientObject>> {
     let broker = api.broker();
     let client = broker.client(&client_id).ok_or_else(no_client)?;
-    Ok(Json(ClientObject::new(&client, broker.config())))
+    Ok(Json(ClientObject::new(&client)))
 }
 
 /// Disconnects a client and ends its session.

@@ -228,8 +228,8 @@ fn find(api: &Api, id: &str) -> Result<ListenerView, ApiError> {
 }
 
 /// What a listener has in the answers beside its configuration; all of it may come back in a request.
-fn constants() -> [(&'static str, JsonValue); 3] {
-    [("acceptors", 16.into()), ("zone", "default".into()), ("enable_authn", true.into())]
+fn constants() -> [(&'static str, JsonValue); 2] {
+    [("acceptors", 16.into()), ("enable_authn", true.into())]
 }
 
 fn body(api: &Api, view: ListenerView) -> JsonValue {

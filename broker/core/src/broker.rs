@@ -27,6 +27,7 @@ use crate::tap::Tap;
 use crate::timers::Timers;
 use crate::topic_metrics::TopicMeters;
 use crate::traces::Traces;
+use crate::zone::Zones;
 
 /// The broker: sessions, routes, retained messages and counters of one node.
 pub struct Broker {
@@ -39,6 +40,7 @@ pub struct Broker {
     tap: Arc<Tap>,
     outlets: OnceLock<Arc<dyn Outlets>>,
     pub(crate) registry: Registry,
+    pub(crate) zones: Zones,
     pub(crate) retained: RetainedStore,
     pub(crate) timers: Timers,
     pub(crate) delayed: DelayedStore,
@@ -123,6 +125,7 @@ impl Broker {
             tap: Arc::default(),
             outlets: OnceLock::new(),
             registry: Registry::new(QueueSettings::of(&config)),
+            zones: Zones::new(&config),
             retained: RetainedStore::default(),
             timers: Timers::default(),
             delayed: DelayedStore::default(),

@@ -118,6 +118,15 @@ pub struct BrokerConfig {
     pub flapping: Option<FlappingConfig>,
     /// When a connection is ended because of what is kept for it. Default never.
     pub force_shutdown: Option<ForceShutdown>,
+    /// Whether sessions that outlive their connection are written down, if the broker has a journal. Default on.
+    pub durable: bool,
+    /// What holds for the clients of listeners that name a zone, by its name. Of these, what is said of single clients
+    /// counts: limits of packets, topics and queues, keep alive, session expiry, capabilities, names from certificates,
+    /// `flapping`, `force_shutdown` and `durable`. Default none.
+    pub zones: BTreeMap<String, BrokerConfig>,
+    /// Which of them listeners name, by their ids, when the broker starts: for sessions that are brought back. Default
+    /// none.
+    pub listener_zones: BTreeMap<String, String>,
     /// When a subscription counts as slow, at the start. Default never.
     pub slow_subs: SlowSubsConfig,
 }
@@ -175,6 +184,9 @@ impl Default for BrokerConfig {
             exclusive_subscription: false,
             flapping: None,
             force_shutdown: None,
+            durable: true,
+            zones: BTreeMap::new(),
+            listener_zones: BTreeMap::new(),
             slow_subs: SlowSubsConfig::default(),
         }
     }

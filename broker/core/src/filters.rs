@@ -7,7 +7,6 @@ use broker_codec::{ReasonCode, SubscribedFilter};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use crate::broker::Broker;
 use crate::config::BrokerConfig;
 
 /// What the filters of exclusive subscriptions begin with.
@@ -38,8 +37,15 @@ impl<'a> Wanted<'a> {
         Some(Self { prefix, group, filter, is_exclusive: false })
     }
 
+    /// Takes apart and checks what a client wants to subscribe to.
+    pub(crate) fn parse_for(text: &'a str, config: &BrokerConfig) -> Result<Self, ReasonCode> {
+        let wanted = Self::parse(text).ok_or(ReasonCode::TOPIC_FILTER_INVALID)?;
+        wanted.check(config)?;
+        Ok(wanted)
+    }
+
     /// Says what the configuration does not allow.
-    pub(crate) fn check(&self, config: &BrokerConfig) -> Result<(), ReasonCode> {
+    fn check(&self, config: &BrokerConfig) -> Result<(), ReasonCode> {
         if topic::level_count(self.filter) > config.max_topic_levels {
             return Err(ReasonCode::TOPIC_FILTER_INVALID);
         }
@@ -79,14 +85,5 @@ impl ExclusiveOwners {
         if owners.get(filter) == Some(&session) {
             owners.remove(filter);
         }
-    }
-}
-
-impl Broker {
-    /// Takes apart and checks what a client wants to subscribe to.
-    pub(crate) fn check_filter<'a>(&self, text: &'a str) -> Result<Wanted<'a>, ReasonCode> {
-        let wanted = Wanted::parse(text).ok_or(ReasonCode::TOPIC_FILTER_INVALID)?;
-        wanted.check(self.config())?;
-        Ok(wanted)
     }
 }

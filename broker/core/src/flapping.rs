@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::bans::{Ban, BanSubject};
 use crate::broker::Broker;
+use crate::zone::Zone;
 
 /// When a client that comes and goes is banned (`flapping_detect`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +97,10 @@ impl Broker {
         client_id: &Text,
         username: Option<&Text>,
         address: IpAddr,
+        zone: &Zone,
         now_ms: i64,
     ) {
-        let Some(config) = self.config().flapping else { return };
+        let Some(config) = zone.flapping else { return };
         let subject = match config.key {
             FlappingKey::ClientId => client_id.as_str().map(|who| BanSubject::ClientId(who.to_owned())),
             FlappingKey::Username => {
@@ -112,8 +114,8 @@ impl Broker {
     }
 
     /// Counts a refused CONNECT from an address.
-    pub(crate) fn note_refusal(&self, address: IpAddr, now_ms: i64) {
-        if let Some(config) = self.config().flapping
+    pub(crate) fn note_refusal(&self, address: IpAddr, zone: &Zone, now_ms: i64) {
+        if let Some(config) = zone.flapping
             && config.key == FlappingKey::PeerHost
         {
             self.note_flap(BanSubject::PeerHost(address.to_canonical()), &config, now_ms);

@@ -48,6 +48,7 @@ mod topic_metrics;
 mod trace_lines;
 mod traces;
 mod trail;
+mod zone;
 
 pub use access::{
     Action, AllowAll, AnonymousOnly, Authenticator, Authorizer, Decision, Identity, Judgement, Login,

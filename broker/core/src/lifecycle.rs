@@ -71,20 +71,14 @@ impl Broker {
             if session.state().ended {
                 continue; // it ended between the two lines above: there will be another
             }
-            let durable = self.durable.is_on() && opening.expiry_interval_s > 0;
-            let (present, position) = self.attach(&session, opening, durable, context);
+            let (present, position) = self.attach(&session, opening, context);
+            let durable = session.state().durable;
             drop(control);
             return Opened { session, present, position, durable };
         }
     }
 
-    fn attach(
-        &self,
-        session: &Arc<Session>,
-        opening: Opening,
-        durable: bool,
-        context: &mut Context,
-    ) -> (bool, u64) {
+    fn attach(&self, session: &Arc<Session>, opening: Opening, context: &mut Context) -> (bool, u64) {
         let now_ms = context.now_ms();
         let clean_start = opening.profile.clean_start;
         let mut state = session.state();
@@ -97,7 +91,10 @@ impl Broker {
         let outlives =
             if old_live.is_some() { state.expiry_interval_s > 0 } else { !has_expired(&state, now_ms) };
         let present = existed && !clean_start && outlives;
-        let queue = self.registry.queue_settings();
+        // one that goes on is written down if it was from its beginning: half of it would not help
+        let may_last = if present { old_key.is_some() } else { opening.profile.zone.durable };
+        let durable = self.durable.is_on() && opening.expiry_interval_s > 0 && may_last;
+        let queue = &opening.profile.zone.queue;
         let remains = (existed && !present).then(|| state.reset(queue, now_ms));
         self.timers.set(None, &mut state.timer_ms, session);
         state.queue.set_settings(queue);
@@ -189,7 +186,8 @@ impl Broker {
 
     /// Counts the end of a connection that was not our doing.
     fn note_end(&self, session: &Session, profile: &Profile, now_ms: i64) {
-        self.note_disconnect(session.client_id(), profile.username.as_ref(), profile.remote.ip(), now_ms);
+        let username = profile.username.as_ref();
+        self.note_disconnect(session.client_id(), username, profile.remote.ip(), &profile.zone, now_ms);
     }
 
     /// Ends the hold of a connection on its session, unless it has already lost it.
@@ -208,7 +206,9 @@ impl Broker {
         state.inflight.trim();
         state.forget_held();
         if let Some(expiry_s) = ending.expiry_interval_s {
-            state.expiry_interval_s = expiry_s.min(self.config().max_session_expiry_interval_s);
+            let zone = state.profile.as_ref().map(|profile| &profile.zone);
+            let max_s = zone.map_or(u32::MAX, |zone| zone.max_session_expiry_interval_s);
+            state.expiry_interval_s = expiry_s.min(max_s);
         }
         if state.expiry_interval_s > 0 && !state.queue.limits().keeps_qos0_offline() {
             state.drop_qos0(context);

@@ -26,6 +26,14 @@ pub struct ClientInfo {
     pub local: SocketAddr,
     /// Name of the listener.
     pub listener: Arc<str>,
+    /// Name of the zone, `default` if the listener names none.
+    pub zone: Arc<str>,
+    /// Messages of one priority that may wait; 0 is no limit.
+    pub max_queue_len: usize,
+    /// Subscriptions that it may have.
+    pub max_subscriptions: usize,
+    /// Unacknowledged QoS 1 and 2 messages that it may have under way to us.
+    pub receive_maximum: u16,
     /// The prefix that the listener gives the topics of the client.
     pub mountpoint: Option<Text>,
     /// Name of the node.
@@ -166,6 +174,10 @@ impl Broker {
             peer: profile.remote,
             local: profile.local,
             listener: Arc::clone(&profile.listener),
+            zone: Arc::clone(profile.zone.name()),
+            max_queue_len: profile.zone.max_queue_len,
+            max_subscriptions: profile.zone.max_subscriptions,
+            receive_maximum: profile.zone.receive_maximum,
             mountpoint: crate::mountpoint::Mountpoint::text(profile.mountpoint.as_ref()),
             node: self.node().clone(),
             conn_id: profile.number,
@@ -182,7 +194,7 @@ impl Broker {
             is_superuser: profile.identity.is_superuser,
             subscriptions: state.subscriptions.len(),
             inflight: state.inflight.len(),
-            inflight_max: usize::from(self.config().max_inflight.min(profile.receive_maximum)),
+            inflight_max: usize::from(profile.zone.max_inflight.min(profile.receive_maximum)),
             queue_len: state.waiting_len(),
             queue_bytes: state.queue.bytes(),
             dropped: state.dropped.all,

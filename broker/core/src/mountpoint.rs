@@ -13,6 +13,15 @@ use engine_event::{Map, Text, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mountpoint(Box<str>);
 
+/// What a prefix may be made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) username: Option<&'a str>,
+    pub(crate) zone: &'a str,
+    pub(crate) attributes: &'a Map,
+}
+
 /// What a value in the prefix may not contain: with a wildcard in its client id, a client would see the parts of others.
 const FORBIDDEN: [char; 3] = ['+', '#', '\0'];
 
@@ -28,13 +37,8 @@ impl Mountpoint {
 
     /// Fills in a template such as `plants/${username}/`. Placeholders that are not known stay as text; those without
     /// a value become empty.
-    pub(crate) fn fill(
-        template: &str,
-        client_id: &str,
-        username: Option<&str>,
-        attributes: &Map,
-    ) -> Result<Option<Self>, UnfitName> {
-        let mut prefix = String::with_capacity(template.len() + client_id.len());
+    pub(crate) fn fill(template: &str, who: Names<'_>) -> Result<Option<Self>, UnfitName> {
+        let mut prefix = String::with_capacity(template.len() + who.client_id.len());
         let mut rest = template;
         while let Some((before, after)) = rest.split_once("${") {
             prefix.push_str(before);
@@ -44,11 +48,12 @@ impl Mountpoint {
                 continue;
             };
             match name {
-                "clientid" => prefix.push_str(client_id),
-                "username" => prefix.push_str(username.unwrap_or_default()),
+                "clientid" => prefix.push_str(who.client_id),
+                "username" => prefix.push_str(who.username.unwrap_or_default()),
+                "zone" => prefix.push_str(who.zone),
                 name => match name.strip_prefix("client_attrs.") {
                     Some(attribute) => {
-                        if let Some(Value::Text(text)) = attributes.get(attribute) {
+                        if let Some(Value::Text(text)) = who.attributes.get(attribute) {
                             prefix.push_str(text.as_str().unwrap_or_default());
                         }
                     }
@@ -99,7 +104,8 @@ mod tests {
     fn fill(template: &str, client_id: &str) -> Result<String, UnfitName> {
         let mut attributes = Map::new();
         attributes.insert("site", "north");
-        Mountpoint::fill(template, client_id, Some("ann"), &attributes)
+        let who = Names { client_id, username: Some("ann"), zone: "z", attributes: &attributes };
+        Mountpoint::fill(template, who)
             .map(|found| found.map_or_else(String::new, |found| found.as_str().to_owned()))
     }
 
@@ -107,7 +113,7 @@ mod tests {
     fn placeholders_are_filled_in() {
         assert_eq!(fill("", "c").unwrap(), "");
         assert_eq!(fill("a/${clientid}/${username}/${client_attrs.site}/", "c").unwrap(), "a/c/ann/north/");
-        assert_eq!(fill("${client_attrs.none}${zone}${", "c").unwrap(), "${zone}${");
+        assert_eq!(fill("${client_attrs.none}${other}${zone}${", "c").unwrap(), "${other}z${");
         assert_eq!(fill("a/${clientid}/", "x/+/y"), Err(UnfitName));
         assert_eq!(fill("a/${clientid}/", "#"), Err(UnfitName));
     }

@@ -1,5 +1,6 @@
 //! Listeners and workers.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,17 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// What clients may publish. Default: no limit.
     pub quotas: PublishQuotas,
+    /// What is different for the clients of listeners that name a zone, by its name. Default none.
+    pub zones: BTreeMap<String, ZoneConfig>,
+}
+
+/// What holds for the clients of listeners that name a zone, beside what [`broker_core::BrokerConfig::zones`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneConfig {
+    /// How long a new connection may take to send its CONNECT.
+    pub idle_timeout: Duration,
+    /// What its clients may publish, all together and each, in place of [`ServerConfig::quotas`]; none for those.
+    pub quotas: Option<PublishQuotas>,
 }
 
 impl Default for ServerConfig {
@@ -28,6 +40,7 @@ impl Default for ServerConfig {
             workers: 0,
             idle_timeout: Duration::from_secs(15),
             quotas: PublishQuotas::default(),
+            zones: BTreeMap::new(),
         }
     }
 }
@@ -72,6 +85,8 @@ pub struct ListenerConfig {
     pub proxy_protocol_timeout: Duration,
     /// Template of the prefix of all topics of its clients; empty is none. Default none.
     pub mountpoint: String,
+    /// The zone of its clients; empty is none. Default none.
+    pub zone: String,
     /// What its clients may publish. Default: no limit.
     pub quotas: ListenerQuotas,
     /// Options of the sockets.
@@ -92,6 +107,7 @@ impl Default for ListenerConfig {
             proxy_protocol: false,
             proxy_protocol_timeout: Duration::from_secs(3),
             mountpoint: String::new(),
+            zone: String::new(),
             quotas: ListenerQuotas::default(),
             tcp: TcpOptions::default(),
         }

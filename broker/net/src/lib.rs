@@ -24,11 +24,12 @@ mod tls;
 mod websocket;
 mod wheel;
 mod worker;
+mod zone;
 
 pub use access_rules::{AccessRule, AccessRuleError};
 pub use config::{
     ClientCertificates, KeepAlive, ListenerConfig, ListenerKind, SUBPROTOCOLS, ServerConfig, TcpOptions,
-    TlsConfig, TlsVersions, WebSocketConfig,
+    TlsConfig, TlsVersions, WebSocketConfig, ZoneConfig,
 };
 pub use listeners::{ChangeError, ListenError, ListenerStatus, Listeners};
 pub use quota::{ListenerQuotas, PublishQuotas, Quota, Quotas, Rate};

@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Template of the prefix of topics.
     pub(crate) mountpoint: Option<Arc<str>>,
+    /// The zone of clients.
+    pub(crate) zone: Option<Arc<str>>,
     /// What clients pay for their messages from.
     pub(crate) buckets: Arc<ListenerBuckets>,
 }
@@ -83,7 +85,8 @@ impl Settings {
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let mountpoint = (!config.mountpoint.is_empty()).then(|| config.mountpoint.as_str().into());
         let buckets = Arc::new(ListenerBuckets::new(&config.quotas, tokio::time::Instant::now()));
-        Ok(Self { config, tls, mountpoint, buckets })
+        let zone = (!config.zone.is_empty()).then(|| config.zone.as_str().into());
+        Ok(Self { config, tls, mountpoint, zone, buckets })
     }
 
     /// Says whether something comes before MQTT.
@@ -254,5 +257,6 @@ async fn accept_one(socket: &TcpListener, listener: &Arc<Listener>) -> Option<(T
     let local = socket.local_addr().ok()?;
     let mut endpoints = Endpoints::new(remote, local, Arc::clone(&listener.id));
     endpoints.mountpoint.clone_from(&settings.mountpoint);
+    endpoints.zone.clone_from(&settings.zone);
     Some((socket, endpoints))
 }

@@ -259,6 +259,7 @@ impl Listeners {
                 config: old.config.clone(),
                 tls: old.tls.clone(),
                 mountpoint: old.mountpoint.clone(),
+                zone: old.zone.clone(),
                 buckets: Arc::clone(&old.buckets),
             });
             if is_open && let Err(error) = self.open(&id) {

@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use crate::config::ServerConfig;
 use crate::listeners::{ListenError, Listeners, Prepared};
 use crate::mailbox::{Mailboxes, Stop};
-use crate::quota::Buckets;
 use crate::worker::Worker;
+use crate::zone::Zones;
 
 /// How often the files of certificates are looked at.
 const CERTIFICATES_PERIOD: Duration = Duration::from_secs(2);
@@ -58,17 +58,17 @@ impl Server {
     /// When a listener cannot be opened, or a thread cannot be started. Nothing keeps running then.
     pub fn start(config: ServerConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
         let workers = config.worker_count();
+        let zones = Arc::new(Zones::new(&config, Instant::now()));
         let prepared: Vec<Prepared> =
             config.listeners.into_iter().map(Prepared::new).collect::<Result<_, _>>()?;
         let addresses = prepared.iter().filter_map(Prepared::address).collect();
         let mailboxes = Mailboxes::new(workers);
         broker.set_outlets(Arc::clone(&mailboxes) as _);
         let listeners = Listeners::new(Arc::clone(&mailboxes));
-        let buckets = Arc::new(Buckets::new(&config.quotas, Instant::now()));
         let mut server =
             Self { addresses, listeners, mailboxes, threads: Vec::new(), watching: None, broker };
         for worker in 0..workers {
-            let thread = server.start_worker(worker, config.idle_timeout, &buckets);
+            let thread = server.start_worker(worker, &zones);
             let thread =
                 thread.map_err(|source| StartError::Thread { thread: format!("mqtt-{worker}"), source })?;
             server.threads.push(thread);
@@ -82,20 +82,15 @@ impl Server {
         Ok(server)
     }
 
-    fn start_worker(
-        &self,
-        index: usize,
-        idle_timeout: Duration,
-        buckets: &Arc<Buckets>,
-    ) -> io::Result<JoinHandle<()>> {
+    fn start_worker(&self, index: usize, zones: &Arc<Zones>) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let broker = Arc::clone(&self.broker);
         let mailboxes = Arc::clone(&self.mailboxes);
-        let buckets = Arc::clone(buckets);
+        let zones = Arc::clone(zones);
         std::thread::Builder::new().name(format!("mqtt-{index}")).spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
-                Worker::new(index as u16, broker, mailboxes, buckets, idle_timeout).run().await;
+                Worker::new(index as u16, broker, mailboxes, zones).run().await;
             });
         })
     }

@@ -26,9 +26,9 @@ use crate::handshake::shake_hands;
 use crate::link::Link;
 use crate::listener::{Ticket, accept};
 use crate::mailbox::{Mail, Mailboxes, Stop};
-use crate::quota::Buckets;
 use crate::stream::{self, Reader, Writer};
 use crate::wheel::Wheel;
+use crate::zone::Zones;
 use pause::Pauses;
 
 /// What belongs to one worker thread. Nothing of it is shared with another.
@@ -36,8 +36,7 @@ pub(crate) struct Worker {
     index: u16,
     broker: Arc<Broker>,
     mailboxes: Arc<Mailboxes>,
-    idle_ticks: u32,
-    buckets: Arc<Buckets>,
+    zones: Arc<Zones>,
     pauses: Pauses,
     context: RefCell<Context>,
     links: RefCell<Slab<Rc<Link>>>,
@@ -81,16 +80,14 @@ impl Worker {
         index: u16,
         broker: Arc<Broker>,
         mailboxes: Arc<Mailboxes>,
-        buckets: Arc<Buckets>,
-        idle_timeout: Duration,
+        zones: Arc<Zones>,
     ) -> Rc<Self> {
         let context = broker.worker_context();
         Rc::new(Self {
             index,
             broker,
             mailboxes,
-            idle_ticks: ticks(idle_timeout.as_millis() as u64),
-            buckets,
+            zones,
             pauses: Pauses::default(),
             context: RefCell::new(context),
             links: RefCell::default(),
@@ -189,7 +186,8 @@ impl Worker {
         while arriving.try_join_next().is_some() {}
         arriving.spawn_local(async move {
             let frame_bytes_max =
-                (worker.broker.config().max_packet_size as usize * 2).max(FRAME_BYTES_LEAST);
+                (worker.broker.zone_config(endpoints.zone.as_deref()).max_packet_size as usize * 2)
+                    .max(FRAME_BYTES_LEAST);
             let shaken = shake_hands(socket, &settings, &mut endpoints, frame_bytes_max).await;
             drop(permit);
             match shaken {
@@ -218,13 +216,15 @@ impl Worker {
         self.next_generation.set(generation.wrapping_add(1));
         let key = ConnectionKey { worker: self.index, slot: entry.key() as u32, generation };
         let settings = ticket.listener().settings();
-        let throttle = self.buckets.throttle(&settings.buckets, Instant::now());
+        let zone = self.zones.get(endpoints.zone.as_deref());
+        let throttle = zone.buckets.throttle(&settings.buckets, Instant::now());
+        let max_packet_size = self.broker.zone_config(endpoints.zone.as_deref()).max_packet_size;
         let connection = Connection::new(Arc::clone(&self.broker), key, endpoints);
-        let decoder = Decoder::server(self.broker.config().max_packet_size);
+        let decoder = Decoder::server(max_packet_size);
         let link = Link::new(key, writer, connection, decoder, throttle, ticket);
         entry.insert(Rc::clone(&link));
         drop(links);
-        self.watch(&link, self.idle_ticks);
+        self.watch(&link, zone.idle_ticks);
         let task = spawn_local(Rc::clone(self).run_link(Rc::clone(&link), reader));
         link.reading.set(Some(task.abort_handle()));
     }

@@ -346,9 +346,7 @@ impl Connection {
         if held > 0 && self.broker.durable.is_congested() {
             return true;
         }
-        held > 0
-            && open.profile.version() != Version::V5
-            && held >= usize::from(self.broker.config().receive_maximum)
+        held > 0 && open.profile.version() != Version::V5 && held >= usize::from(open.zone.receive_maximum)
     }
 
     /// Says whether acknowledgements are held back.

@@ -16,10 +16,11 @@ use crate::bans::Suspect;
 use crate::context::Context;
 use crate::lifecycle::{Opening, WillFate};
 use crate::metrics::Metric;
-use crate::mountpoint::Mountpoint;
+use crate::mountpoint::{Mountpoint, Names};
 use crate::outgoing::Outgoing;
 use crate::reason::CloseReason;
 use crate::session::{PendingWill, Profile, Traffic};
+use crate::zone::Zone;
 
 /// About what is written down of a new session.
 const SESSION_BYTES: usize = 256;
@@ -31,6 +32,7 @@ type Refused = (ReasonCode, &'static str);
 #[derive(Debug)]
 pub(super) struct Waiting {
     endpoints: Endpoints,
+    zone: Arc<Zone>,
     pub(super) connect: Connect,
     /// Whether the client id is one that we made up.
     assigned: bool,
@@ -57,14 +59,15 @@ impl Connection {
         if context.has_traces() {
             self.broker.trace_connect(&endpoints, &connect, context.now_ms());
         }
-        let renamed = match self.rename(&mut connect, &endpoints) {
+        let zone = Arc::clone(self.broker.zones.get(endpoints.zone.as_deref()));
+        let renamed = match rename(&mut connect, &endpoints, &zone) {
             Ok(renamed) => renamed,
             Err((code, reason)) => {
                 self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
                 return self.refuse(&peer_of(&connect), code, reason, context, out);
             }
         };
-        if let Err((code, reason)) = self.check_connect(&connect) {
+        if let Err((code, reason)) = check_connect(&connect, &zone) {
             self.broker.tell_refused(&endpoints, &connect, code, context.now_ms());
             return self.refuse(&peer_of(&connect), code, reason, context, out);
         }
@@ -92,7 +95,7 @@ impl Connection {
             certificate: endpoints.certificate.as_deref(),
         });
         connect.password = None;
-        let waiting = Waiting { endpoints: *endpoints, connect, assigned };
+        let waiting = Waiting { endpoints: *endpoints, zone, connect, assigned };
         match judgement {
             Judgement::Now(result) => self.judged(waiting, result, context, out),
             Judgement::Later(future) => {
@@ -145,27 +148,10 @@ impl Connection {
                 context.count(Metric::AuthenticationFailure, 1);
                 context.count(Metric::ConnAckAuthError, 1);
                 self.broker.tell_refused(endpoints, connect, refusal.code, context.now_ms());
-                self.broker.note_refusal(waiting.endpoints.remote.ip(), context.now_ms());
+                self.broker.note_refusal(waiting.endpoints.remote.ip(), &waiting.zone, context.now_ms());
                 self.refuse(&peer_of(&waiting.connect), refusal.code, refusal.reason, context, out)
             }
         }
-    }
-
-    /// Gives the client the names that its certificate says, and tells whether its client id is another one now.
-    ///
-    /// A client without a certificate keeps its names: whether it needs one is the listener's business.
-    fn rename(&self, connect: &mut Connect, endpoints: &Endpoints) -> Result<bool, Refused> {
-        let config = self.broker.config();
-        let Some(certificate) = &endpoints.certificate else { return Ok(false) };
-        let missing = (ReasonCode::NOT_AUTHORIZED, "the certificate lacks the field that names clients");
-        if let Some(field) = config.peer_cert_as_username {
-            connect.username = Some(certificate.field(field).ok_or(missing)?.to_owned());
-        }
-        let Some(field) = config.peer_cert_as_client_id else { return Ok(false) };
-        let client_id = certificate.field(field).ok_or(missing)?;
-        let renamed = connect.client_id != client_id;
-        connect.client_id = client_id.to_owned();
-        Ok(renamed)
     }
 
     fn is_banned(&self, connect: &Connect, endpoints: &Endpoints, context: &Context) -> bool {
@@ -188,40 +174,6 @@ impl Connection {
         self.refuse(&peer_of(connect), ReasonCode::BANNED, "banned", context, out)
     }
 
-    fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
-        let config = self.broker.config();
-        let properties = connect.properties.as_ref();
-        if properties.authentication_method().is_some() {
-            return Err((ReasonCode::BAD_AUTHENTICATION_METHOD, "authentication method not supported"));
-        }
-        let empty_allowed = match connect.version {
-            Version::V3 => false,
-            Version::V4 => connect.clean_start,
-            Version::V5 => true,
-        };
-        if connect.client_id.is_empty() && !empty_allowed {
-            return Err((ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "client id must not be empty"));
-        }
-        if connect.client_id.len() > config.max_client_id_len {
-            return Err((ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "client id too long"));
-        }
-        connect.will.as_ref().map_or(Ok(()), |will| self.check_will(will))
-    }
-
-    fn check_will(&self, will: &Will) -> Result<(), Refused> {
-        let config = self.broker.config();
-        if will.qos > config.max_qos {
-            return Err((ReasonCode::QOS_NOT_SUPPORTED, "will QoS not supported"));
-        }
-        if will.retain && !config.retain_available {
-            return Err((ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
-        }
-        if topic::level_count(&will.topic) > config.max_topic_levels {
-            return Err((ReasonCode::TOPIC_NAME_INVALID, "will topic has too many levels"));
-        }
-        Ok(())
-    }
-
     fn accept(
         &mut self,
         waiting: Waiting,
@@ -229,8 +181,8 @@ impl Connection {
         context: &mut Context,
         out: &mut Outgoing,
     ) -> Flow {
-        let Waiting { endpoints, connect, assigned } = waiting;
-        let mountpoint = mountpoint(&endpoints, &connect, &identity);
+        let Waiting { endpoints, zone, connect, assigned } = waiting;
+        let mountpoint = mountpoint(&endpoints, &zone, &connect, &identity);
         let will = mountpoint.and_then(|mountpoint| {
             let will = connect.will.as_ref();
             let will = will.map(pending_will).transpose()?;
@@ -243,23 +195,24 @@ impl Connection {
                 return self.refuse(&peer_of(&connect), code, reason, context, out);
             }
         };
-        let config = self.broker.config();
         let requested_expiry_s = connect.properties.as_ref().session_expiry_interval().unwrap_or(0);
         let expiry_interval_s = match connect.version {
-            Version::V5 => requested_expiry_s.min(config.max_session_expiry_interval_s),
+            Version::V5 => requested_expiry_s.min(zone.max_session_expiry_interval_s),
             Version::V3 | Version::V4 if connect.clean_start => 0,
-            Version::V3 | Version::V4 => config.session_expiry_interval_s,
+            Version::V3 | Version::V4 => zone.session_expiry_interval_s,
         };
         let topic_alias_maximum = connect.properties.as_ref().topic_alias_maximum().unwrap_or(0);
-        let imposed_keep_alive_s = self.imposed_keep_alive_s(&connect);
+        let imposed_keep_alive_s = imposed_keep_alive_s(&connect, &zone);
         let resumes = !connect.clean_start && self.broker.registry.get(&connect.client_id).is_some();
-        if expiry_interval_s > 0 && !self.broker.durable.admits(if resumes { 0 } else { SESSION_BYTES }) {
+        let is_kept = expiry_interval_s > 0 && zone.durable;
+        if is_kept && !self.broker.durable.admits(if resumes { 0 } else { SESSION_BYTES }) {
             let reason = "the session cannot be stored";
             let now_ms = context.now_ms();
             self.broker.tell_refused(&endpoints, &connect, ReasonCode::QUOTA_EXCEEDED, now_ms);
             return self.refuse(&peer_of(&connect), ReasonCode::QUOTA_EXCEEDED, reason, context, out);
         }
-        let mut profile = self.profile(endpoints, mountpoint, &connect, identity, context);
+        let mut profile =
+            self.profile(endpoints, (Arc::clone(&zone), mountpoint), &connect, identity, context);
         if !connect.properties.is_empty() {
             profile.properties = Some(Box::new(connect.properties));
         }
@@ -270,7 +223,7 @@ impl Connection {
                 profile: Arc::clone(&profile),
                 outlet: self.outlet,
                 // one identifier less than there are, for the table of those in flight
-                window: config.max_inflight.min(profile.receive_maximum).min(u16::MAX - 2),
+                window: zone.max_inflight.min(profile.receive_maximum).min(u16::MAX - 2),
                 expiry_interval_s,
                 will,
             },
@@ -280,11 +233,13 @@ impl Connection {
         if profile.version() == Version::V5 {
             let assigned = assigned.then(|| opened.session.client_id().clone());
             let expiry = (expiry_interval_s != requested_expiry_s).then_some(expiry_interval_s);
-            properties = self.capabilities(assigned.as_ref(), expiry, imposed_keep_alive_s);
+            properties = capabilities(&zone, assigned.as_ref(), expiry, imposed_keep_alive_s);
         }
         self.phase = Phase::Open(Box::new(Open {
             session: opened.session,
             durable: opened.durable,
+            max_qos: zone.max_qos,
+            zone,
             profile,
             allows_everything: self.broker.authorizer().allows_everything(),
             last_routes: None,
@@ -319,24 +274,19 @@ impl Connection {
         Flow::Close
     }
 
-    /// The keep alive that the client is told instead of its own; only 5.0 has a way to tell.
-    fn imposed_keep_alive_s(&self, connect: &Connect) -> Option<u16> {
-        let config = self.broker.config();
-        (connect.version == Version::V5).then(|| config.imposed_keep_alive_s(connect.keep_alive_s)).flatten()
-    }
-
     fn profile(
         &self,
         endpoints: Endpoints,
-        mountpoint: Option<Mountpoint>,
+        (zone, mountpoint): (Arc<Zone>, Option<Mountpoint>),
         connect: &Connect,
         identity: Identity,
         context: &Context,
     ) -> Profile {
         let properties = connect.properties.as_ref();
-        let imposed_keep_alive_s = self.imposed_keep_alive_s(connect);
+        let imposed_keep_alive_s = imposed_keep_alive_s(connect, &zone);
         Profile {
             number: self.broker.next_connection_number(),
+            zone,
             username: connect.username.as_deref().map(Text::from),
             remote: endpoints.remote,
             local: endpoints.local,
@@ -351,35 +301,6 @@ impl Connection {
             identity,
             properties: None,
         }
-    }
-
-    /// What the CONNACK says about the broker.
-    fn capabilities(
-        &self,
-        assigned: Option<&Text>,
-        expiry_interval_s: Option<u32>,
-        keep_alive_s: Option<u16>,
-    ) -> Properties {
-        let config = self.broker.config();
-        let assigned = assigned.and_then(Text::as_str);
-        let list = [
-            expiry_interval_s.map(Property::SessionExpiryInterval),
-            Some(Property::ReceiveMaximum(config.receive_maximum)),
-            (config.max_qos < QoS::ExactlyOnce).then_some(Property::MaximumQoS(config.max_qos)),
-            (!config.retain_available).then_some(Property::RetainAvailable(false)),
-            Some(Property::MaximumPacketSize(config.max_packet_size)),
-            assigned.map(Property::AssignedClientIdentifier),
-            Some(Property::TopicAliasMaximum(config.max_topic_alias)),
-            (!config.wildcard_subscription).then_some(Property::WildcardSubscriptionAvailable(false)),
-            (!config.shared_subscription).then_some(Property::SharedSubscriptionAvailable(false)),
-            keep_alive_s.map(Property::ServerKeepAlive),
-        ];
-        let mut properties = Properties::new();
-        for property in list.into_iter().flatten() {
-            // each is there once and within its range: the configuration was clamped
-            let _ = properties.push(property);
-        }
-        properties
     }
 
     /// Refuses a CONNECT of that peer, in as many words as the peer takes.
@@ -426,16 +347,104 @@ pub(super) fn peer_of(connect: &Connect) -> Peer {
     }
 }
 
+/// Gives the client the names that its certificate says, and tells whether its client id is another one now.
+///
+/// A client without a certificate keeps its names: whether it needs one is the listener's business.
+fn rename(connect: &mut Connect, endpoints: &Endpoints, zone: &Zone) -> Result<bool, Refused> {
+    let Some(certificate) = &endpoints.certificate else { return Ok(false) };
+    let missing = (ReasonCode::NOT_AUTHORIZED, "the certificate lacks the field that names clients");
+    if let Some(field) = zone.peer_cert_as_username {
+        connect.username = Some(certificate.field(field).ok_or(missing)?.to_owned());
+    }
+    let Some(field) = zone.peer_cert_as_client_id else { return Ok(false) };
+    let client_id = certificate.field(field).ok_or(missing)?;
+    let renamed = connect.client_id != client_id;
+    connect.client_id = client_id.to_owned();
+    Ok(renamed)
+}
+
+fn check_connect(connect: &Connect, zone: &Zone) -> Result<(), Refused> {
+    let properties = connect.properties.as_ref();
+    if properties.authentication_method().is_some() {
+        return Err((ReasonCode::BAD_AUTHENTICATION_METHOD, "authentication method not supported"));
+    }
+    let empty_allowed = match connect.version {
+        Version::V3 => false,
+        Version::V4 => connect.clean_start,
+        Version::V5 => true,
+    };
+    if connect.client_id.is_empty() && !empty_allowed {
+        return Err((ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "client id must not be empty"));
+    }
+    if connect.client_id.len() > zone.max_client_id_len {
+        return Err((ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "client id too long"));
+    }
+    connect.will.as_ref().map_or(Ok(()), |will| check_will(will, zone))
+}
+
+fn check_will(will: &Will, zone: &Zone) -> Result<(), Refused> {
+    if will.qos > zone.max_qos {
+        return Err((ReasonCode::QOS_NOT_SUPPORTED, "will QoS not supported"));
+    }
+    if will.retain && !zone.retain_available {
+        return Err((ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
+    }
+    if topic::level_count(&will.topic) > zone.max_topic_levels {
+        return Err((ReasonCode::TOPIC_NAME_INVALID, "will topic has too many levels"));
+    }
+    Ok(())
+}
+
+/// The keep alive that the client is told instead of its own; only 5.0 has a way to tell.
+fn imposed_keep_alive_s(connect: &Connect, zone: &Zone) -> Option<u16> {
+    (connect.version == Version::V5).then(|| zone.imposed_keep_alive_s(connect.keep_alive_s)).flatten()
+}
+
+/// What the CONNACK says about the broker.
+fn capabilities(
+    zone: &Zone,
+    assigned: Option<&Text>,
+    expiry_interval_s: Option<u32>,
+    keep_alive_s: Option<u16>,
+) -> Properties {
+    let assigned = assigned.and_then(Text::as_str);
+    let list = [
+        expiry_interval_s.map(Property::SessionExpiryInterval),
+        Some(Property::ReceiveMaximum(zone.receive_maximum)),
+        (zone.max_qos < QoS::ExactlyOnce).then_some(Property::MaximumQoS(zone.max_qos)),
+        (!zone.retain_available).then_some(Property::RetainAvailable(false)),
+        Some(Property::MaximumPacketSize(zone.max_packet_size)),
+        assigned.map(Property::AssignedClientIdentifier),
+        Some(Property::TopicAliasMaximum(zone.max_topic_alias)),
+        (!zone.wildcard_subscription).then_some(Property::WildcardSubscriptionAvailable(false)),
+        (!zone.shared_subscription).then_some(Property::SharedSubscriptionAvailable(false)),
+        keep_alive_s.map(Property::ServerKeepAlive),
+    ];
+    let mut properties = Properties::new();
+    for property in list.into_iter().flatten() {
+        // each is there once and within its range: the configuration was clamped
+        let _ = properties.push(property);
+    }
+    properties
+}
+
 /// The prefix of the topics of a client.
 fn mountpoint(
     endpoints: &Endpoints,
+    zone: &Zone,
     connect: &Connect,
     identity: &Identity,
 ) -> Result<Option<Mountpoint>, Refused> {
     let Some(template) = &endpoints.mountpoint else { return Ok(None) };
-    Mountpoint::fill(template, &connect.client_id, connect.username.as_deref(), &identity.attributes).map_err(
-        |_| (ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "a wildcard in a name that becomes part of topics"),
-    )
+    let who = Names {
+        client_id: &connect.client_id,
+        username: connect.username.as_deref(),
+        zone: zone.name(),
+        attributes: &identity.attributes,
+    };
+    Mountpoint::fill(template, who).map_err(|_| {
+        (ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, "a wildcard in a name that becomes part of topics")
+    })
 }
 
 fn pending_will(will: &Will) -> Result<Box<PendingWill>, Refused> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use broker_codec::{
-    DecodeError, Disconnect, Packet, Peer, Properties, PropertiesRef, ReasonCode, Version, Violation,
+    DecodeError, Disconnect, Packet, Peer, Properties, PropertiesRef, QoS, ReasonCode, Version, Violation,
     encode_unsupported_version,
 };
 use engine_event::EventKind;
@@ -23,6 +23,7 @@ use tracing::debug;
 use crate::access::{Identity, Refusal};
 use crate::broker::Broker;
 use crate::certificate::PeerCertificate;
+use crate::config::ForceShutdown;
 use crate::context::{ConnectionKey, Context};
 use crate::lifecycle::{Ending, WillFate};
 use crate::metrics::Metric;
@@ -30,6 +31,7 @@ use crate::outgoing::Outgoing;
 use crate::reason::CloseReason;
 use crate::routes::Routes;
 use crate::session::{Profile, Session, Traffic};
+use crate::zone::Zone;
 use acknowledge::{HeldPackets, PendingAcks};
 use aliases::{ReceivedAliases, SentAliases};
 use connect::{Waiting, peer_of};
@@ -60,6 +62,10 @@ enum Phase {
 #[derive(Debug)]
 struct Open {
     session: Arc<Session>,
+    /// What holds for the client.
+    zone: Arc<Zone>,
+    /// Highest QoS of what it publishes: that of the zone.
+    max_qos: QoS,
     /// What happens to the session is written down.
     durable: bool,
     profile: Arc<Profile>,
@@ -85,14 +91,16 @@ pub struct Endpoints {
     pub listener: Arc<str>,
     /// Template of the prefix that the listener gives topics, if it gives one.
     pub mountpoint: Option<Arc<str>>,
+    /// The zone that the listener names, if it names one.
+    pub zone: Option<Arc<str>>,
     /// The certificate that the client has shown.
     pub certificate: Option<Box<PeerCertificate>>,
 }
 
 impl Endpoints {
-    /// Names the two ends and the listener; there is no prefix and no certificate.
+    /// Names the two ends and the listener; there is no prefix, no zone and no certificate.
     pub fn new(remote: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
-        Self { remote, local, listener, mountpoint: None, certificate: None }
+        Self { remote, local, listener, mountpoint: None, zone: None, certificate: None }
     }
 }
 
@@ -118,7 +126,7 @@ impl Connection {
     pub fn silence_limit_ms(&self) -> Option<u64> {
         let Phase::Open(open) = &self.phase else { return None };
         let keep_alive_s = u64::from(open.profile.keep_alive_s);
-        let multiplier = u64::from(self.broker.config().keep_alive_multiplier_permille);
+        let multiplier = u64::from(open.zone.keep_alive_multiplier_permille);
         (keep_alive_s > 0).then_some(keep_alive_s * multiplier)
     }
 
@@ -365,6 +373,12 @@ impl Connection {
         if let Phase::Open(open) = &self.phase {
             open.session.traffic().buffered_bytes.store(bytes as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Returns how much may be kept for the client, if that is limited.
+    pub fn force_shutdown(&self) -> Option<ForceShutdown> {
+        let Phase::Open(open) = &self.phase else { return None };
+        open.zone.force_shutdown
     }
 
     /// Returns how many messages wait for the client, and the bytes of those and of those under way.

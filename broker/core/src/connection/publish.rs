@@ -116,7 +116,7 @@ impl Connection {
         let Phase::Open(open) = &mut self.phase else { return Ok(()) };
         let (qos, packet_id) = (publish.qos(), publish.packet_id());
         if let Some(packet_id) = packet_id {
-            open.admit(self.outlet, &self.broker, packet_id, qos, false)?;
+            open.admit(self.outlet, packet_id, qos, false)?;
         }
         if self.broker.delay(publish, due_ms, &open.origin(), context).is_err() {
             return Err(Rejection::Message(ReasonCode::QUOTA_EXCEEDED));
@@ -160,7 +160,7 @@ impl Connection {
             return Ok(());
         };
         let holds_ms = routes.holds_acks_ms.filter(|_| self.broker.tap().is_some());
-        open.admit(self.outlet, &self.broker, packet_id, qos, holds_ms.is_some())?;
+        open.admit(self.outlet, packet_id, qos, holds_ms.is_some())?;
         if is_kept {
             return self.take_in_kept(publish, &routes, &origin, packet_id, holds_ms, context, out);
         }
@@ -316,16 +316,15 @@ impl Open {
         context: &mut Context,
     ) -> Result<Publish, Rejection> {
         if let Some(alias) = publish.topic_alias() {
-            publish = self.resolve_alias(broker, publish, alias)?;
+            publish = self.resolve_alias(publish, alias)?;
         }
         if publish.topic_has_wildcards() {
             return Err(self.bad_topic(&publish, "topic name has wildcards"));
         }
-        let config = broker.config();
-        if publish.qos() > config.max_qos {
+        if publish.qos() > self.max_qos {
             return Err(Rejection::Fatal(ReasonCode::QOS_NOT_SUPPORTED, "QoS not supported"));
         }
-        if publish.retain() && !config.retain_available {
+        if publish.retain() && !self.zone.retain_available {
             return Err(Rejection::Fatal(ReasonCode::RETAIN_NOT_SUPPORTED, "retain not supported"));
         }
         if broker.rewriter.renames_publishes() || self.profile.mountpoint.is_some() {
@@ -359,7 +358,7 @@ impl Open {
         context: &mut Context,
     ) -> Result<Arc<Routes>, Rejection> {
         let routes = context.routes(broker.routes(), publish.topic());
-        if routes.levels > broker.config().max_topic_levels {
+        if routes.levels > self.zone.max_topic_levels {
             return Err(self.bad_topic(publish, "topic name has too many levels"));
         }
         Ok(routes)
@@ -464,8 +463,8 @@ impl Open {
         }
     }
 
-    fn resolve_alias(&mut self, broker: &Broker, publish: Publish, alias: u16) -> Result<Publish, Rejection> {
-        if alias > broker.config().max_topic_alias {
+    fn resolve_alias(&mut self, publish: Publish, alias: u16) -> Result<Publish, Rejection> {
+        if alias > self.zone.max_topic_alias {
             let reason = "topic alias above the maximum";
             return Err(Rejection::Fatal(ReasonCode::TOPIC_ALIAS_INVALID, reason));
         }
@@ -485,7 +484,6 @@ impl Open {
     fn admit(
         &self,
         outlet: crate::ConnectionKey,
-        broker: &Broker,
         packet_id: PacketId,
         qos: QoS,
         held_back: bool,
@@ -507,7 +505,7 @@ impl Open {
         let open = held.max(state.awaiting_release.len());
         // older clients cannot know our maximum: they have at most as many under way as there are identifiers
         let is_told = self.profile.version() == Version::V5;
-        if is_told && open >= usize::from(broker.config().receive_maximum) {
+        if is_told && open >= usize::from(self.zone.receive_maximum) {
             return Err(Rejection::Fatal(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED, "receive maximum exceeded"));
         }
         if qos == QoS::ExactlyOnce {

@@ -210,8 +210,8 @@ impl Open {
         asking: Asking,
         context: &mut Context,
     ) -> Result<Granted, ReasonCode> {
-        let parsed = broker.check_filter(&subscription.filter)?;
-        let config = broker.config();
+        let parsed = Wanted::parse_for(&subscription.filter, &self.zone)?;
+        let config = &*self.zone;
         let action = Action::Subscribe { filter: parsed.filter, qos: subscription.options.qos };
         let judged_here = if asking == Asking::Nobody || self.profile.identity.is_superuser {
             Some(true)
@@ -233,7 +233,7 @@ impl Open {
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
         let filter = self.renamed(broker, &subscription.filter);
-        let parsed = broker.check_filter(&filter)?;
+        let parsed = Wanted::parse_for(&filter, &self.zone)?;
         let mut options = subscription.options;
         options.qos = options.qos.min(config.max_qos);
         if self.profile.bridge {
@@ -304,7 +304,7 @@ impl Open {
         identifier: Option<u32>,
         context: &Context,
     ) -> Result<(bool, u32, u64), ReasonCode> {
-        let max_subscriptions = broker.config().max_subscriptions;
+        let max_subscriptions = self.zone.max_subscriptions;
         let mut state = self.session.state();
         let record = SubscriptionRecord { options, identifier };
         let full = state.subscriptions.len() >= max_subscriptions;

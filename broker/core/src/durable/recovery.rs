@@ -16,6 +16,7 @@ use crate::mountpoint::Mountpoint;
 use crate::retained::Retained;
 use crate::routes::{Extras, ShareRules};
 use crate::session::{PendingWill, Profile, Queued, Received, Session, Stage, SubscriptionRecord};
+use crate::zone::Zone;
 
 /// Sessions and retained messages on their way back.
 ///
@@ -29,6 +30,8 @@ pub struct Recovery {
     bodies: HashMap<u64, Arc<Body>, RandomState>,
     next_number: u64,
     next_session: u64,
+    /// Stands in profiles until the broker says which zone they are of.
+    no_zone: Arc<Zone>,
     /// Records that named a body which is not there.
     lost_bodies: u64,
 }
@@ -241,7 +244,7 @@ impl Recovery {
             disconnected_at_ms: record.disconnected_at_ms,
             expiry_interval_s: record.expiry_interval_s,
             will: record.will,
-            profile: profile_of(&record.profile),
+            profile: profile_of(&record.profile, Arc::clone(&self.no_zone)),
         };
         self.at(key).info = Some(info);
     }
@@ -322,10 +325,12 @@ impl Broker {
         let context = self.call_context();
         let mut profile = info.profile;
         profile.number = self.next_connection_number();
+        profile.zone = Arc::clone(self.zone_of_listener(&profile.listener));
         {
             let mut state = session.state();
             state.incarnation = key.incarnation;
             state.durable = true;
+            state.queue.set_settings(&profile.zone.queue);
             state.profile = Some(Arc::new(profile));
             // a connection of before ended with the server; how long ago that was is not known
             state.disconnected_at_ms = info.disconnected_at_ms.unwrap_or(now_ms);
@@ -375,7 +380,9 @@ impl Broker {
             state.inflight.restore(packet_id, stage);
         }
         // of QoS 1 it is not known what went out: at most so many
-        let mut perhaps_sent = if was_connected { usize::from(self.config().max_inflight) } else { 0 };
+        let zone = state.profile.as_ref().map(|profile| &profile.zone);
+        let max_inflight = zone.map_or(0, |zone| usize::from(zone.max_inflight));
+        let mut perhaps_sent = if was_connected { max_inflight } else { 0 };
         for (delivery, owed) in building.deliveries {
             let mut queued = self.queued(session, delivery, owed);
             if queued.expires_at_ms <= now_ms {
@@ -425,13 +432,14 @@ impl Broker {
     }
 }
 
-fn profile_of(record: &ProfileRecord<'_>) -> Profile {
+fn profile_of(record: &ProfileRecord<'_>, zone: Arc<Zone>) -> Profile {
     let attributes = record.attributes.iter();
     let attributes: Map = attributes
         .map(|(name, value)| (Text::from(name.to_vec()), Value::Text(Text::from(value.to_vec()))))
         .collect();
     Profile {
         number: 0,
+        zone,
         username: record.username.map(|name| Text::from(name.to_vec())),
         remote: record.remote,
         local: record.local,

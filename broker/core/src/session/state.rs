@@ -20,6 +20,7 @@ use crate::durable::SessionKey;
 use crate::metrics::Metric;
 use crate::mountpoint::Mountpoint;
 use crate::routes::ShareGroup;
+use crate::zone::Zone;
 
 /// The changing part of a session.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ impl Drops {
 pub(crate) struct Profile {
     /// The number of the connection.
     pub(crate) number: u64,
+    /// What holds for it.
+    pub(crate) zone: Arc<Zone>,
     pub(crate) username: Option<Text>,
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,

@@ -28,3 +28,4 @@ mod system;
 mod topic_metrics;
 mod traces;
 mod will;
+mod zone;

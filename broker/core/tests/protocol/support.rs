@@ -82,15 +82,23 @@ impl Bench {
 
     /// Makes a connection from an address.
     pub(crate) fn open_from(&mut self, version: Version, from: [u8; 4]) -> Client {
+        self.open_in(version, from, None)
+    }
+
+    /// Makes a connection from an address in a zone.
+    pub(crate) fn open_in(&mut self, version: Version, from: [u8; 4], zone: Option<&str>) -> Client {
         let key = ConnectionKey { worker: 0, slot: self.next_slot, generation: 0 };
         self.next_slot += 1;
         let local = ([127, 0, 0, 1], 1883).into();
-        let endpoints = Endpoints::new((from, 1000).into(), local, "tcp:default".into());
+        let endpoints = Endpoints {
+            zone: zone.map(Into::into),
+            ..Endpoints::new((from, 1000).into(), local, "tcp:default".into())
+        };
         Client {
             connection: Connection::new(Arc::clone(&self.broker), key, endpoints),
             key,
             version,
-            server_side: Decoder::server(self.broker.config().max_packet_size),
+            server_side: Decoder::server(self.broker.zone_config(zone).max_packet_size),
             client_side: Decoder::client(version, MAX_PACKET_SIZE),
             out: Outgoing::default(),
             unread: Vec::new(),
@@ -105,7 +113,17 @@ impl Bench {
 
     /// Connects from an address.
     pub(crate) fn connect_from(&mut self, connect: Connect, from: [u8; 4]) -> (Client, ConnAck) {
-        let mut client = self.open_from(connect.version, from);
+        let client = self.open_from(connect.version, from);
+        self.connect_on(client, connect)
+    }
+
+    /// Connects in a zone.
+    pub(crate) fn connect_in(&mut self, zone: &str, connect: Connect) -> (Client, ConnAck) {
+        let client = self.open_in(connect.version, [127, 0, 0, 1], Some(zone));
+        self.connect_on(client, connect)
+    }
+
+    fn connect_on(&mut self, mut client: Client, connect: Connect) -> (Client, ConnAck) {
         client.send(self, &Packet::Connect(Box::new(connect)));
         // messages wait until the connection is filled
         let first = client.read_written().remove(0);

@@ -133,9 +133,12 @@ impl Worker {
     /// Ends the connections for which more is kept than may be, if there is a limit. For about each
     /// second.
     pub(super) fn end_heavy(self: &Rc<Self>) {
-        let Some(limit) = self.broker.config().force_shutdown else { return };
+        if !self.broker.has_force_shutdown() {
+            return;
+        }
         let is_heavy = |link: &Rc<Link>| {
             let state = link.state.borrow();
+            let Some(limit) = state.connection.force_shutdown() else { return false };
             let (messages, bytes) = state.connection.weight();
             messages > limit.max_messages || bytes + state.buffered_bytes() > limit.max_bytes
         };
