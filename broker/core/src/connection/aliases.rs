@@ -24,6 +24,10 @@ pub(super) struct SentAliases {
 /// More aliases are not used whatever a client offers: each keeps its topic in memory.
 const SENT_MAX: u16 = 64;
 
+/// Bytes of the property that stands for a topic: where a topic has no more, an alias would make a packet larger, maybe
+/// larger than the client takes.
+const ALIAS_LEN: usize = 3;
+
 impl ReceivedAliases {
     pub(super) fn set(&mut self, alias: u16, topic: &str) {
         // a copy: a share would keep the whole message in memory
@@ -48,6 +52,9 @@ impl SentAliases {
         delivery: &Delivery<'_>,
         peer: &Peer,
     ) -> Option<TopicAlias> {
+        if publish.topic().len() <= ALIAS_LEN {
+            return None;
+        }
         if let Some(alias) = self.by_topic.get(publish.topic()) {
             return Some(TopicAlias::Use(*alias));
         }

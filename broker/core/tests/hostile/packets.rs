@@ -162,7 +162,8 @@ fn properties(rng: &mut Rng, allowed: &[u8], fields: &mut Fields) {
         match id {
             0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2a => list.byte(rng.u8(..20) / 9),
             0x02 | 0x11 | 0x18 => list.four(seconds(rng)),
-            0x27 => list.four([0, 4, 20, 60, 300, 100_000][rng.usize(..6)]),
+            // often just what a message of a few bytes takes
+            0x27 => list.four([0, 4, 300, 100_000, rng.u32(14..80), rng.u32(14..80)][rng.usize(..6)]),
             0x13 | 0x21 | 0x22 | 0x23 => list.two([0, 1, 1, 2, 3, 7, 20, u16::MAX][rng.usize(..8)]),
             0x0b => list.length([0, 1, 200, 268_435_455][rng.usize(..4)]),
             0x26 => {
@@ -193,9 +194,13 @@ pub(crate) fn connect(rng: &mut Rng) -> (Version, Vec<u8>) {
     fields.byte(u8::from(rng.bool()) << 1 | will | u8::from(has_username) << 7);
     fields.two([0, 0, 1, 2, 60][rng.usize(..5)]);
     if version == Version::V5 {
-        let allowed = [0x11, 0x11, 0x21, 0x21, 0x27, 0x22, 0x22, 0x19, 0x17, 0x26];
-        let wants_auth = rng.u8(..30) == 0;
-        properties(rng, if wants_auth { &[0x15, 0x16] } else { &allowed }, &mut fields);
+        // the last ones: what the client takes, where several limits meet
+        let allowed: &[u8] = match rng.u8(..30) {
+            0 => &[0x15, 0x16],
+            1..20 => &[0x11, 0x11, 0x21, 0x21, 0x27, 0x22, 0x22, 0x19, 0x17, 0x26],
+            _ => &[0x11, 0x21, 0x22, 0x27, 0x22, 0x27],
+        };
+        properties(rng, allowed, &mut fields);
     }
     let client_id = if rng.u8(..60) == 0 { "x".repeat(300) } else { pick(rng, &CLIENT_IDS).to_owned() };
     fields.text(client_id.as_bytes());

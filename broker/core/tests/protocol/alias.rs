@@ -3,7 +3,7 @@
 use broker_codec::{Connect, Packet, Properties, Property, PublishBuilder, QoS, ReasonCode, Version};
 use broker_core::BrokerConfig;
 
-use crate::support::{Bench, Client, connect, resume};
+use crate::support::{Bench, Client, connect, message_with, resume};
 
 fn client_with(bench: &mut Bench, properties: &[Property<'_>]) -> Client {
     let properties = Properties::from_list(properties).expect("valid");
@@ -37,15 +37,15 @@ fn a_client_that_offers_aliases_gets_each_topic_once() {
     check(
         &mut client,
         &mut bench,
-        &["a", "a", "b", "c", "b", "a", "c"],
+        &["t/aa", "t/aa", "t/bb", "t/cc", "t/bb", "t/aa", "t/cc"],
         &[
-            ("a", Some(1)),
+            ("t/aa", Some(1)),
             ("", Some(1)),
-            ("b", Some(2)),
-            ("c", None),
+            ("t/bb", Some(2)),
+            ("t/cc", None),
             ("", Some(2)),
             ("", Some(1)),
-            ("c", None),
+            ("t/cc", None),
         ],
     );
 }
@@ -56,7 +56,7 @@ fn a_client_that_offers_none_gets_none() {
     let mut bench = Bench::new();
     for properties in [&[][..], &[Property::TopicAliasMaximum(0)]] {
         let mut client = client_with(&mut bench, properties);
-        check(&mut client, &mut bench, &["a", "a"], &[("a", None), ("a", None)]);
+        check(&mut client, &mut bench, &["t/aa", "t/aa"], &[("t/aa", None), ("t/aa", None)]);
     }
 }
 
@@ -69,10 +69,10 @@ fn an_alias_ends_with_its_connection() {
     let returning = Connect { properties: properties.expect("valid"), ..resume("c") };
     let (mut client, _) = bench.connect(returning.clone());
     client.subscribe(&mut bench, "#", QoS::AtLeastOnce);
-    check(&mut client, &mut bench, &["a", "a"], &[("a", Some(1)), ("", Some(1))]);
+    check(&mut client, &mut bench, &["t/aa", "t/aa"], &[("t/aa", Some(1)), ("", Some(1))]);
     client.vanish(&mut bench);
     let (mut client, _) = bench.connect(returning);
-    assert_eq!(topics(&mut client, &mut bench), [("a".to_owned(), Some(1)), (String::new(), Some(1))]);
+    assert_eq!(topics(&mut client, &mut bench), [("t/aa".to_owned(), Some(1)), (String::new(), Some(1))]);
 }
 
 #[test]
@@ -82,14 +82,40 @@ fn an_alias_never_makes_a_packet_too_large() {
     let mut client =
         client_with(&mut bench, &[Property::TopicAliasMaximum(2), Property::MaximumPacketSize(60)]);
     let mut publisher = bench.client("p");
-    // 2 + 2 + 1 + 2 + 1 bytes before the payload, and 3 for an alias
-    for (len, number) in [(52, 1), (49, 2), (50, 3)] {
-        publisher.publish(&mut bench, "t", &"x".repeat(len), QoS::AtLeastOnce, number);
+    // 2 + 6 + 2 + 1 bytes before the payload, and 3 for an alias
+    for (len, number) in [(49, 1), (46, 2), (49, 3)] {
+        publisher.publish(&mut bench, "long", &"x".repeat(len), QoS::AtLeastOnce, number);
     }
     assert_eq!(
         topics(&mut client, &mut bench),
-        [("t".to_owned(), None), ("t".to_owned(), Some(1)), (String::new(), Some(1))]
+        [("long".to_owned(), None), ("long".to_owned(), Some(1)), (String::new(), Some(1))]
     );
+}
+
+#[test]
+fn a_name_that_is_no_longer_than_its_alias_stays() {
+    // [MQTT-3.1.2-24]: of a packet that just fits, the alias would be too much
+    for (topic, has_alias) in [("t", false), ("t/1", false), ("t/12", true)] {
+        for properties_len in [0, 60, 115, 116, 117, 118, 119, 120, 121, 122, 123] {
+            let mut bench = Bench::new();
+            let name = "n".repeat(properties_len);
+            let list = [Property::UserProperty(&name, "")];
+            let properties = Properties::from_list(&list[..usize::from(properties_len > 0)]).expect("valid");
+            let packet = message_with(topic, "x", QoS::AtMostOnce, 0, false, &properties);
+            let size = packet.encoded_len(Version::V5) as u32;
+            // the first one tells the alias: it is smaller
+            let limits = [Property::TopicAliasMaximum(2), Property::MaximumPacketSize(size.max(20))];
+            let mut client = client_with(&mut bench, &limits);
+            let mut publisher = bench.client("p");
+            publisher.publish(&mut bench, topic, "", QoS::AtMostOnce, 0);
+            publisher.send(&mut bench, &packet);
+            let first = client.read_bytes(&mut bench);
+            let first_len = 2 + usize::from(first[1]);
+            assert_eq!(first_len > 5 + topic.len(), has_alias, "{topic}");
+            let second = first.len() - first_len;
+            assert!(second > 0 && second <= size as usize, "{topic} {properties_len}: {second} of {size}");
+        }
+    }
 }
 
 #[test]
